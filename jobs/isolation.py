@@ -1,0 +1,193 @@
+"""A run in a child process of its own: for jobs that hold the GIL, or that may crash the interpreter.
+
+A fresh interpreter, not a fork: forked children inherit threads' locks and the runner's file locks. The two sides
+speak lines. On its stdin the child gets its assignment, one JSON object, and later ``stop <code>``; when stdin ends
+its runner is dead and it leaves. On a pipe it says ``<kind> <time_ms> <body>``, and at last ``end <ending>``. What it
+(or a library, in C even) prints goes to the run's log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from jobs.errors import STOP_REASONS, Cancelled, Interrupted, StopRun, TimedOut
+from jobs.events import Draft, Ending, ErrorCode, now_ms, to_json
+from jobs.execution import execute, run_folder
+from jobs.progress import Pace, Progress
+from jobs.registry import Job, load_job
+from jobs.runs import Claim
+
+NICENESS = 10
+"""Children work behind the web workers and the runner, so that streams stay prompt while every core computes."""
+KILL_AFTER_S = 5.0
+"""From the wish that a run stops to SIGKILL: time for the job to clean up."""
+MAX_LINE_CHARS = 4000
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Child:
+    """The runner's end of a run in a child process."""
+
+    def __init__(self, job: Job, claim: Claim, data: Path, settings: Mapping[str, str]) -> None:
+        """Start the process. ``settings`` are those that the job may read."""
+        self._job = job
+        self._claim = claim
+        self._reason: type[StopRun] | None = None
+        self._lock = threading.Lock()
+        self._timers: list[threading.Timer] = []
+        reading, writing = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "jobs.isolation", str(writing)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[writing],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])},
+            start_new_session=True,
+        )
+        os.close(writing)
+        self._said = os.fdopen(reading, encoding="ascii", newline="\n")
+        self._order(to_json({"source": job.source, "claim": asdict(claim), "data": str(data), "settings": settings}))
+        if job.timeout_s is not None:
+            self._after(job.timeout_s + KILL_AFTER_S, lambda: self._kill(TimedOut))
+
+    def follow(self, say: Callable[[Draft], None]) -> Ending:
+        """Pass on what the child says until it is gone; gives the run's end, the child's own or what its death tells."""
+        printing = threading.Thread(target=self._log_prints, args=(say,), name="prints", daemon=True)
+        printing.start()
+        ending = self._listen(say)
+        status = self._process.wait()
+        printing.join(KILL_AFTER_S)
+        for timer in self._timers:
+            timer.cancel()
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # what the job left running goes with it
+        self._said.close()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        return ending or self._died(status)
+
+    def stop(self, reason: type[StopRun]) -> None:
+        """Ask the job to stop, and kill it if it does not."""
+        with self._lock:
+            if self._reason is None:
+                self._reason = reason
+                self._order(f"stop {reason.code}")
+                self._after(KILL_AFTER_S, lambda: self._kill(reason))
+
+    def _listen(self, say: Callable[[Draft], None]) -> Ending | None:
+        claim = self._claim
+        for line in self._said:
+            kind, _, rest = line.rstrip("\n").partition(" ")
+            if kind == "end":
+                return _ending(json.loads(rest))
+            time_ms, _, body = rest.partition(" ")
+            say(Draft(claim.run, claim.attempt, kind, body, int(time_ms)))  # type: ignore[arg-type]
+        return None
+
+    def _log_prints(self, say: Callable[[Draft], None]) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            text = line.decode("utf-8", "replace").rstrip()[:MAX_LINE_CHARS]
+            for secret in self._claim.secrets.values():
+                text = text.replace(secret, "***") if secret else text
+            if text:
+                body = to_json({"level": "info", "message": text})
+                say(Draft(self._claim.run, self._claim.attempt, "log", body, now_ms()))
+
+    def _died(self, status: int) -> Ending:
+        code: ErrorCode = "crashed"
+        if self._reason is not None:
+            code = self._reason.code  # type: ignore[assignment]
+            message = f"{self._reason.message} It did not stop by itself and was killed."
+        elif status < 0:
+            message = f"The job's process was killed by signal {-status} ({signal.Signals(-status).name})."
+        else:
+            message = f"The job's process ended with exit code {status} before the job did."
+        return Ending(self._claim.run, self._claim.attempt, "error", now_ms(), message=message, code=code)
+
+    def _order(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it is dead already: follow() finds out
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _kill(self, reason: type[StopRun]) -> None:
+        self._reason = self._reason or reason
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _after(self, seconds: float, call: Callable[[], None]) -> None:
+        timer = threading.Timer(seconds, call)
+        timer.daemon = True
+        self._timers.append(timer)
+        timer.start()
+
+
+def _ending(found: dict[str, Any]) -> Ending:
+    return Ending(**{**found, "files": tuple(found["files"])})
+
+
+def main(pipe: int) -> None:
+    """The child's side: do the run that stdin assigns, say everything into ``pipe``."""
+    faulthandler.enable()
+    os.nice(NICENESS)
+    os.set_inheritable(pipe, False)
+    orders = os.fdopen(os.dup(0), "rb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a job that reads stdin gets its end, not our orders
+    assignment = json.loads(orders.readline())
+    claim = Claim(**assignment["claim"])
+    said = os.fdopen(pipe, "w", encoding="ascii", newline="\n")
+    lock = threading.Lock()
+
+    def write(line: str) -> None:
+        with lock:
+            said.write(line + "\n")
+            said.flush()
+
+    job = load_job(assignment["source"], claim.job)
+    folder = run_folder(Path(assignment["data"]), claim.run)
+    progress = Progress(
+        claim.run,
+        claim.attempt,
+        lambda draft: write(f"{draft.kind} {draft.time_ms} {draft.body}"),
+        folder=folder / "files",
+        settings=assignment["settings"],
+        timeout_s=job.timeout_s,
+        secrets=claim.secrets.values(),
+    )
+    threading.Thread(target=_obey, args=(orders, progress), name="orders", daemon=True).start()
+    pace = Pace()
+    pace.add(progress)
+    ending = execute(job, claim, progress, folder)
+    pace.discard(progress)
+    sys.stdout.flush()
+    write("end " + to_json(asdict(ending)))
+    said.close()
+    os._exit(0)  # threads that the job left behind do not keep the process
+
+
+def _obey(orders: IO[bytes], progress: Progress) -> None:
+    for line in orders:
+        progress.stop(STOP_REASONS.get(line.decode().strip().removeprefix("stop "), Cancelled))
+    progress.stop(Interrupted)
+    time.sleep(KILL_AFTER_S)
+    os._exit(1)  # the runner is dead and nobody hears what this run says
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

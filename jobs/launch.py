@@ -1,0 +1,167 @@
+"""From a wish to a recorded run: validate, store the uploads, record, wake the runner. And the wishes after it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import marshmallow as ma
+
+from jobs.bus import Bus
+from jobs.errors import BadParameters, RunNotEnded, SecretsForgotten
+from jobs.events import to_json
+from jobs.execution import run_folder
+from jobs.parameters import Upload
+from jobs.registry import Job, Registry
+from jobs.runs import Run, new_run_id
+from jobs.store import NewRun, Store
+
+MASK = "***"
+_CHUNK_BYTES = 1 << 20
+
+
+class Launcher:
+    """Launches, cancels, retries and deletes runs for their owners. May be called from any thread."""
+
+    def __init__(self, registry: Registry, store: Store, bus: Bus, data: Path, max_queue: int) -> None:
+        self._registry = registry
+        self._store = store
+        self._bus = bus
+        self._data = data
+        self._max_queue = max_queue
+
+    def launch(
+        self,
+        job_name: str,
+        given: Mapping[str, Any],
+        owner: str,
+        *,
+        idempotency_key: str | None = None,
+        retry_of: Run | None = None,
+    ) -> Run:
+        """Record a run of that job; when this returns it survives a power cut.
+
+        ``given`` are the parameters as they came (JSON values or texts; files with ``filename`` and ``stream``).
+        Raises UnknownJob, BrokenJob, BadParameters, QueueFull, KeyReused, StoreBusy.
+        """
+        job = self._registry.usable(job_name)
+        loaded = _validated(job, given, partial=retry_of is not None)
+        run = new_run_id()
+        folder = run_folder(self._data, run)
+        try:
+            secrets = {name: loaded[name] for name in job.secret_fields if loaded.get(name)}
+            files, digests = _stored(job, loaded, folder / "inputs")
+            if retry_of is not None:
+                files |= self._inherited(job, retry_of, folder / "inputs")
+            params = {**_dumped(job, loaded), **files, **dict.fromkeys(secrets, MASK)}
+            new = NewRun(
+                id=run,
+                job=job.name,
+                owner=owner,
+                lane=job.lane,
+                params={name: params[name] for name in job.schema.fields if name in params},
+                secrets=secrets,
+                retries=job.retries,
+                retry_of=None if retry_of is None else retry_of.id,
+                idempotency_key=idempotency_key,
+                idempotency_hash=_digest(job.name, _dumped(job, loaded), secrets, digests),
+            )
+            accepted, events = self._store.accept(new, max_queue=self._max_queue)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if accepted.id != run:  # an Idempotency-Key came back: its first run has the files already
+            shutil.rmtree(folder, ignore_errors=True)
+        self._bus.tell(events)
+        self._bus.nudge()
+        return accepted
+
+    def cancel(self, run: str, owner: str) -> Run:
+        """Ask for a run's end. Raises UnknownRun, RunEnded."""
+        found, events = self._store.cancel(run, owner)
+        self._bus.tell(events)
+        self._bus.nudge()
+        return found
+
+    def retry(self, run: str, owner: str) -> Run:
+        """Launch the same again, as a new run. Raises UnknownRun, RunNotEnded, SecretsForgotten, and as launch."""
+        before = self._store.run(run, owner)
+        if not before.ended:
+            raise RunNotEnded("The run has not ended yet. Wait for its end, or cancel it first.")
+        job = self._registry.usable(before.job)
+        if any(before.params.get(name) == MASK for name in job.secret_fields):
+            raise SecretsForgotten("This run had secret parameters, which are not kept. Launch it again by its form.")
+        kept = {name: value for name, value in before.params.items() if name not in job.file_fields}
+        return self.launch(before.job, kept, owner, retry_of=before)
+
+    def delete(self, run: str, owner: str) -> None:
+        """Forget a run that has ended, its events and its files. Raises UnknownRun, RunNotEnded."""
+        self._store.delete(run, owner)
+        shutil.rmtree(run_folder(self._data, run), ignore_errors=True)
+
+    def _inherited(self, job: Job, before: Run, folder: Path) -> dict[str, Any]:
+        """The uploads of an earlier run, linked into this one's folder."""
+        files = {name: before.params[name] for name in job.file_fields if before.params.get(name)}
+        for stored in files.values():
+            folder.mkdir(parents=True, exist_ok=True)
+            source = run_folder(self._data, before.id) / "inputs" / stored["stored"]
+            os.link(source, folder / stored["stored"])
+        return files
+
+
+def _validated(job: Job, given: Mapping[str, Any], *, partial: bool) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = job.schema.load(dict(given), partial=tuple(job.file_fields) if partial else None)
+    except ma.ValidationError as error:
+        raise BadParameters(dict(_flat(error.normalized_messages()))) from None
+    except (OverflowError, RecursionError):
+        raise BadParameters({"_schema": ["The parameters are nested too deeply or too large."]}) from None
+    return loaded
+
+
+def _flat(messages: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """marshmallow's nested messages as one level: ``{"urls": {0: ["..."]}}`` becomes ``("urls.0", ["..."])``."""
+    for name, found in messages.items():
+        if isinstance(found, Mapping):
+            yield from _flat(found, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", [str(message) for message in found]
+
+
+def _dumped(job: Job, loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters as JSON values, without files and secrets."""
+    shown = {name: value for name, value in loaded.items() if name not in job.file_fields}
+    dumped: dict[str, Any] = job.schema.dump(shown)
+    return dumped
+
+
+def _stored(job: Job, loaded: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Write the uploads under names of our own; gives what the run keeps of each, and each one's SHA-256."""
+    files: dict[str, Any] = {}
+    digests: dict[str, str] = {}
+    for number, name in enumerate(sorted(job.file_fields)):
+        upload = loaded.get(name)
+        if isinstance(upload, Upload):
+            folder.mkdir(parents=True, exist_ok=True)
+            size, digests[name] = _write(upload, folder / f"{number}")
+            files[name] = {"name": upload.name[-200:], "bytes": size, "stored": f"{number}"}
+    return files, digests
+
+
+def _write(upload: Upload, path: Path) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("xb") as file:
+        while chunk := upload.stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())  # the run's acceptance promises its files too
+    return size, digest.hexdigest()
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(to_json(parts).encode()).hexdigest()

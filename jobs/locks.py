@@ -1,0 +1,67 @@
+"""File locks: how processes know who lives. The kernel frees a lock when its holder dies, however it dies.
+
+flock(2): a lock belongs to an open file, not to a process, so it can be handed to a child with the descriptor.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class FileLock:
+    """A held lock. It is freed by :meth:`release`, or by the kernel at the death of its last holder."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+
+    def sign(self) -> None:
+        """Write this process's id into the file, for those who want to signal the holder."""
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, str(os.getpid()).encode(), 0)
+
+    def touch(self) -> None:
+        """Renew the file's time: a sign of life beyond not being dead (a stopped process holds its locks too)."""
+        os.utime(self.fd)
+
+    def release(self) -> None:
+        """Free the lock."""
+        os.close(self.fd)
+
+
+def try_lock(path: Path, *, shared: bool = False) -> FileLock | None:
+    """Take the lock on ``path`` without waiting; None where another holds it. The file is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return FileLock(path, fd)
+
+
+def inherited(path: Path, fd: int) -> FileLock:
+    """The lock that a parent process took and handed on as descriptor ``fd``; children of ours will not get it."""
+    os.set_inheritable(fd, False)
+    return FileLock(path, fd)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody alive holds the lock on ``path``."""
+    if not path.exists():
+        return False
+    lock = try_lock(path)
+    if lock is not None:
+        lock.release()
+    return lock is None
+
+
+def holder(path: Path) -> int | None:
+    """The process id that the holder of the lock signed with; None where nobody holds it."""
+    if not is_held(path):
+        return None
+    text = path.read_text()
+    return int(text) if text.isdecimal() else None

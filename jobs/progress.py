@@ -1,0 +1,416 @@
+"""What a job holds in its hand: it turns the job's calls into drafts of events, and is where a run stops.
+
+A job may call :meth:`Progress.update` a million times a second; at most 20 updates a second reach the log. The trick
+is a gate and a :class:`Pace`, one thread for all runs of a process. An update through an open gate is said at once
+and shuts the gate; one before a shut gate only leaves its values behind, which costs a few attribute writes and no look
+at the clock. Every 50 ms the pace says what was left behind, or opens the gate where nothing was. So the newest update
+is always said, also when the job falls silent after it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from jobs.errors import Cancelled, StopRun, TimedOut
+from jobs.events import MAX_BODY_BYTES, Draft, Kind, ProgressUpdate, now_ms, to_json
+
+T = TypeVar("T")
+Level = Literal["debug", "info", "warning", "error"]
+
+TICK_S = 0.05
+"""Between two updates of a run: 20 a second look smooth to the eye, and more only cost."""
+MOST_BEFORE_END = 99.9
+"""The highest percent of a run that has not completed: 100 is said by its last update alone."""
+MAX_MESSAGE_CHARS = 1000
+MAX_STEP_CHARS = 200
+MAX_CELL_CHARS = 2000
+"""Longest text in a row that is too long as a whole."""
+OUTPUT_CHARS = 5000
+"""Longest piece of output in one event: JSON may need 12 bytes for a character, and a body has 60 KiB."""
+ETA_AFTER_S = 2.0
+ETA_AFTER_PERCENT = 1.0
+"""Before both, an estimate of the time left would be a guess."""
+CUT = " … (cut)"
+
+
+@dataclass(slots=True, eq=False)
+class _Step:
+    """A part of the whole bar: from ``base``, ``span`` percent wide, ``used`` of its own 0-100 already done."""
+
+    name: str | None
+    base: float
+    span: float
+    used: float = 0.0
+
+
+class Progress:
+    """A run's voice. All methods may be called from any thread of the job.
+
+    Every method raises :class:`~jobs.errors.StopRun` in the calling thread once the run was cancelled, ran out of
+    time or has to make way for a stop of the server.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        attempt: int,
+        say: Callable[[Draft], None],
+        *,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+        secrets: Iterable[str] = (),
+    ) -> None:
+        """``say`` takes each draft in order and may block; ``folder`` is where the run's files go."""
+        self._run = run
+        self._attempt = attempt
+        self._say_draft = say
+        self._folder = folder
+        self._settings = dict(settings or {})
+        self._secrets = tuple(secret for secret in secrets if secret)
+        self._started = time.monotonic()
+        self._deadline = None if timeout_s is None else self._started + timeout_s
+        self._lock = threading.RLock()
+        self._stop: type[StopRun] | None = None
+        self._steps = [_Step(None, 0.0, 100.0)]
+        self._planned: list[str] = []
+        self._files: list[str] = []
+        self._percent: float = 0.0
+        self._message: str | None = None
+        self._indeterminate = True  # until the job says how far it is
+        self._counter: _Counter | None = None
+        self._reached = 0.0
+        self._said: ProgressUpdate | None = None
+        self._open = True
+        self._left = False
+        self._output: list[str] = []
+        self._output_open = True
+
+    # What a job calls.
+
+    def update(self, progress: float | None = None, message: str | None = None, *, step: str | None = None) -> None:
+        """Say how far the current step is (``progress`` 0-100), what goes on, and the step's name; None leaves each.
+
+        Below half a microsecond on average in a tight loop. A percent outside 0-100 is brought inside. Raises
+        ValueError for NaN.
+        """
+        if self._stop is not None:
+            raise self._stop(self._stop.message)
+        if progress is not None:
+            if not 0 <= progress <= 100:
+                progress = _inside(progress)
+            self._percent = progress
+            self._indeterminate = False
+        if message is not None:
+            self._message = message
+        self._left = True
+        if step is not None and step != self._steps[-1].name:
+            self._steps[-1].name = step
+            self._say_update()
+        elif self._open:
+            self._say_update()
+
+    @contextmanager
+    def step(self, name: str, weight: float | None = None) -> Iterator[None]:
+        """Name a part of the work; inside it 0-100 means this part. Steps may stand inside steps.
+
+        ``weight`` is the percent of the enclosing bar that it takes. Without one, a step that :meth:`plan` announced
+        takes an equal share, any other takes all that is left.
+        """
+        self.check()
+        with self._lock:
+            outer = self._steps[-1]
+            outer.used = max(outer.used, self._percent)
+            share = self._share(name, weight, outer)
+            inner = _Step(name, outer.base + outer.span * outer.used / 100, outer.span * share / 100)
+            self._steps.append(inner)
+            self._percent, self._message, self._counter = 0.0, None, None
+            self._say_update()
+        yield
+        with self._lock:
+            self._steps.remove(inner)
+            self._percent = outer.used = min(100.0, outer.used + share)
+            self._counter, self._indeterminate = None, False
+            self._say_update()
+
+    def plan(self, *steps: str) -> None:
+        """Announce the steps ahead, in order."""
+        self.check()
+        self._planned = [_cut(step, MAX_STEP_CHARS) for step in steps]
+        self._say("plan", to_json({"steps": [self._masked(step) for step in self._planned]}))
+
+    def track(self, iterable: Iterable[T], total: int | None = None, step: str | None = None) -> Iterator[T]:
+        """Go through ``iterable``, saying how many of ``total`` (default: its length) are done.
+
+        Where the total is unknown the bar says so instead of guessing. ``step`` opens a step around the loop.
+        """
+        if step is not None:
+            with self.step(step):
+                yield from self.track(iterable, total)
+            return
+        if total is None and hasattr(iterable, "__len__"):
+            total = len(iterable)
+        with self._lock:
+            self._message = None
+            counter = self._counter = _Counter(total)
+        for item in iterable:
+            self.check()
+            yield item
+            counter.done += 1
+            self._left = True
+            if self._open:
+                self._say_update()
+        with self._lock:
+            if self._counter is counter:
+                self._percent, self._indeterminate, self._counter = counter.percent, total is None, None
+                self._message = self._message or counter.message
+                self._left = True
+        self.check()
+
+    def log(self, message: str, level: Level = "info") -> None:
+        """Write a line (or several) to the run's log."""
+        self.check()
+        self.note(message, level)
+
+    def output(self, text: str) -> None:
+        """Append to the run's streamed text. Pieces that come fast are joined, in order; none is lost."""
+        self.check()
+        if not text:
+            return
+        with self._lock:
+            self._output.append(text)
+            if self._output_open:
+                self._say_output()
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Add a row to the run's table. Raises ValueError or TypeError where a value is not JSON (NaN, a set)."""
+        self.check()
+        shown = self._masked(dict(row))
+        body = to_json({"row": shown})
+        if len(body) > MAX_BODY_BYTES:
+            body = to_json({"row": {key: _cut_cell(value) for key, value in shown.items()}})
+        if len(body) > MAX_BODY_BYTES:
+            body = to_json({"row": {"cut": f"This row has {len(shown)} columns and is too long to show."}})
+        self._say("row", body)
+
+    def file(self, name: str) -> Path:
+        """The path for a file of that name; whatever stands there when the run ends becomes a download.
+
+        Raises ValueError for a name that is more than a plain file name.
+        """
+        self.check()
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_. ()-]{0,120}", name):
+            raise ValueError(f"{name!r} is not a plain file name: use letters, digits, _ . - ( ) and spaces")
+        with self._lock:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if name not in self._files:
+                self._files.append(name)
+        return self._folder / name
+
+    def check(self) -> None:
+        """Raise StopRun if the run has to stop; otherwise nothing."""
+        if self._stop is not None:
+            raise self._stop(self._stop.message)
+
+    def setting(self, name: str) -> str | None:
+        """A setting that ``@job(settings=[...])`` names, None where it is not set. Raises LookupError for any other."""
+        self.check()
+        if name not in self._settings:
+            raise LookupError(f"This job may not read the setting {name}. Name it in @job(settings=[{name!r}]).")
+        return self._settings[name] or None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the time limit, None where there is none."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    # What the runner calls.
+
+    def stop(self, reason: type[StopRun]) -> None:
+        """Make the job's next call raise ``reason``; the first reason counts."""
+        with self._lock:
+            if self._stop is None:
+                self._stop = reason
+                if reason is Cancelled:
+                    self._say_update()
+
+    def tick(self) -> None:
+        """Say what was left behind a shut gate, or open it. The :class:`Pace` calls this every 50 ms."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            self.stop(TimedOut)
+        with self._lock:
+            if self._left:
+                self._say_update()
+            else:
+                self._open = True
+            if self._output:
+                self._say_output()
+            else:
+                self._output_open = True
+
+    def note(self, message: str, level: Level = "info") -> None:
+        """Write a log line even when the run has to stop: its traceback, say."""
+        text = _cut(self._masked(str(message)), MAX_BODY_BYTES // 12)
+        self._say("log", to_json({"level": level, "message": text}))
+
+    def finish(self) -> tuple[Mapping[str, Any], ...]:
+        """Say what is still unsaid; gives the run's files that exist, as ``{"name", "bytes"}``."""
+        with self._lock:
+            if self._left:
+                self._say_update()
+            if self._output:
+                self._say_output()
+        paths = [self._folder / name for name in self._files]
+        return tuple({"name": path.name, "bytes": path.stat().st_size} for path in paths if path.is_file())
+
+    def mask(self, value: Any) -> Any:
+        """``value`` with the run's secrets masked in every text inside it."""
+        return self._masked(value)
+
+    # Inside.
+
+    def _share(self, name: str, weight: float | None, outer: _Step) -> float:
+        left = 100.0 - outer.used
+        if weight is not None:
+            return max(0.0, min(float(weight), left))
+        if len(self._steps) == 1 and name in self._planned:
+            return min(left, 100.0 / len(self._planned))
+        return left
+
+    def _say_update(self) -> None:
+        with self._lock:
+            self._open = self._left = False
+            update = self._compose()
+            if update != self._said:
+                self._said = update
+                self._put("update", update.body())
+
+    def _compose(self) -> ProgressUpdate:
+        message, indeterminate = self._message, self._indeterminate
+        if self._counter is not None:
+            message = message or self._counter.message
+            self._percent = self._counter.percent
+            indeterminate = self._counter.total is None
+        here = self._steps[-1]
+        self._reached = max(self._reached, min(MOST_BEFORE_END, here.base + here.span * self._percent / 100))
+        names = [step.name for step in self._steps if step.name]
+        return ProgressUpdate(
+            status="processing",
+            progress=round(self._reached, 2),
+            message=None if message is None else _cut(self._masked(str(message)), MAX_MESSAGE_CHARS),
+            step=_cut(self._masked(" › ".join(names)), MAX_STEP_CHARS) if names else None,
+            indeterminate=indeterminate,
+            eta_s=self._eta_s(),
+            cancelling=self._stop is Cancelled,
+        )
+
+    def _eta_s(self) -> float | None:
+        elapsed = time.monotonic() - self._started
+        if elapsed < ETA_AFTER_S or self._reached < ETA_AFTER_PERCENT:
+            return None
+        return round(elapsed * (100 - self._reached) / self._reached)
+
+    def _say(self, kind: Kind, body: str) -> None:
+        """Say something that is never dropped; output that came before it goes first."""
+        with self._lock:
+            if self._output:
+                self._say_output()
+            self._put(kind, body)
+
+    def _say_output(self) -> None:
+        text = self._masked("".join(self._output))
+        self._output.clear()
+        self._output_open = False
+        for start in range(0, len(text), OUTPUT_CHARS):
+            self._put("output", to_json({"text": text[start : start + OUTPUT_CHARS]}))
+
+    def _put(self, kind: Kind, body: str) -> None:
+        self._say_draft(Draft(self._run, self._attempt, kind, body, now_ms()))
+
+    def _masked(self, value: Any) -> Any:
+        if not self._secrets:
+            return value
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, "***")
+            return value
+        if isinstance(value, Mapping):
+            return {self._masked(key): self._masked(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._masked(one) for one in value]
+        return value
+
+
+class _Counter:
+    """How many of a tracked iterable are done; read only when an update is said."""
+
+    def __init__(self, total: int | None) -> None:
+        self.total = total
+        self.done = 0
+
+    @property
+    def percent(self) -> float:
+        return min(100.0, 100.0 * self.done / self.total) if self.total else 0.0
+
+    @property
+    def message(self) -> str:
+        return f"{self.done}" if self.total is None else f"{self.done} of {self.total}"
+
+
+class Pace:
+    """One thread that ticks every run's progress at 20 Hz, as long as there is one."""
+
+    def __init__(self) -> None:
+        self._ticking: set[Progress] = set()
+        self._wake = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._tick_all, name="pace", daemon=True)
+        self._thread.start()
+
+    def add(self, progress: Progress) -> None:
+        """Tick this one from now on."""
+        self._ticking = self._ticking | {progress}
+        self._wake.set()
+
+    def discard(self, progress: Progress) -> None:
+        """Tick this one no longer."""
+        self._ticking = self._ticking - {progress}
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ended = True
+        self._wake.set()
+
+    def _tick_all(self) -> None:
+        while not self._ended:
+            if not self._ticking:
+                self._wake.wait()
+                self._wake.clear()
+            for progress in self._ticking:
+                progress.tick()
+            time.sleep(TICK_S)
+
+
+def _inside(progress: float) -> float:
+    if progress != progress:
+        raise ValueError("progress is not a number (NaN)")
+    return min(100.0, max(0.0, progress))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - len(CUT)] + CUT
+
+
+def _cut_cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return _cut(value, MAX_CELL_CHARS)
+    if isinstance(value, list | dict) and len(text := to_json(value)) > MAX_CELL_CHARS:
+        return _cut(text, MAX_CELL_CHARS)
+    return value

@@ -1,0 +1,79 @@
+"""From one ``queue.Queue`` to the store and the bus: one thread, so that one place orders what all jobs say.
+
+The queue is bounded: when jobs say more than the disk takes they wait, instead of filling the memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from jobs.bus import Bus
+from jobs.errors import StoreError
+from jobs.events import Draft, Ending, Event
+from jobs.store import Store
+
+log = logging.getLogger(__name__)
+
+QUEUE_LENGTH = 20_000
+BATCH = 1_000
+"""Most drafts in one transaction: longer ones hold the write lock for more than a few ms and gain nothing."""
+OWED_RETRY_S = 0.005
+STORE_RETRY_S = 0.5
+
+
+class Recorder:
+    """Takes drafts and endings from :attr:`queue`, has them written in batches, tells the bus."""
+
+    def __init__(self, store: Store, bus: Bus, on_ended: Callable[[Ending], None]) -> None:
+        """``on_ended`` is called, in the recorder's thread, when an ending is on the disk (or was refused)."""
+        self.queue: queue.Queue[Draft | Ending | None] = queue.Queue(QUEUE_LENGTH)
+        self._store = store
+        self._bus = bus
+        self._on_ended = on_ended
+        self._thread = threading.Thread(target=self._record_all, name="recorder", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is in the queue and end the thread."""
+        self.queue.put(None)
+        self._thread.join()
+
+    def _record_all(self) -> None:
+        owed = False
+        while True:
+            batch, closing = self._next_batch(OWED_RETRY_S if owed else None)
+            if batch:
+                self._bus.tell(self._write(batch))
+                for one in batch:
+                    if isinstance(one, Ending):
+                        self._on_ended(one)
+            if closing:
+                return
+            owed = self._bus.flush()
+
+    def _next_batch(self, wait_s: float | None) -> tuple[list[Draft | Ending], bool]:
+        """All that is there, after waiting for the first; and whether the recorder is to end after it."""
+        batch: list[Draft | Ending] = []
+        try:
+            one = self.queue.get(timeout=wait_s)
+            while one is not None:
+                batch.append(one)
+                if len(batch) >= BATCH:
+                    return batch, False
+                one = self.queue.get_nowait()
+        except queue.Empty:
+            return batch, False
+        return batch, True
+
+    def _write(self, batch: list[Draft | Ending]) -> list[Event]:
+        """Write until it is written: what a job said is not lost to a locked database or a full disk."""
+        while True:
+            try:
+                return self._store.append(batch)
+            except StoreError as error:
+                log.error("cannot record progress, trying again: %s", error)
+                time.sleep(STORE_RETRY_S)

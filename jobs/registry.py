@@ -1,0 +1,251 @@
+"""``@job`` marks a function as a job; a :class:`Registry` finds the marked functions in folders of Python files.
+
+A job file is imported by whoever needs it: the web workers to check parameters, the runner to run. So heavy libraries
+(torch, scikit-learn) belong inside the function, where only the run pays for them. A file that does not load becomes
+a :class:`Job` with a ``problem``; it takes nothing else down.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar, overload
+
+import marshmallow as ma
+
+from jobs.errors import BrokenJob, UnknownJob
+from jobs.parameters import FileField, json_schema, schema_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LIBRARY = Path(__file__).parent / "library"
+_MARK = "__headway_job__"
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(duration: str | float) -> float:
+    """Seconds of ``90``, ``"300s"``, ``"10m"``, ``"2h"`` or ``"1d"``. Raises ValueError for anything else."""
+    if isinstance(duration, str):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", duration.strip())
+        if found is None:
+            raise ValueError(f"{duration!r} is not a duration; write for example 300s, 10m or 2h")
+        return float(found[1]) * _UNITS_S[found[2]]
+    if duration <= 0:
+        raise ValueError("a duration must be more than 0 seconds")
+    return float(duration)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a job file does not load."""
+
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A registered function: what it is called, what it takes and how it wants to be run.
+
+    ``source`` is where it was found (a module's name or a file's path): a child process loads it from there.
+    """
+
+    name: str
+    title: str
+    help: str = ""
+    function: Callable[..., Any] | None = None
+    schema: ma.Schema = field(default_factory=ma.Schema)
+    progress_parameter: str | None = None
+    timeout_s: float | None = None
+    cpu_bound: bool = False
+    isolated: bool = False
+    retries: int = 0
+    settings: frozenset[str] = frozenset()
+    source: str = ""
+    problem: Problem | None = None
+
+    @property
+    def lane(self) -> str:
+        """Where its runs wait and run: ``thread`` (the runner's pool) or ``process`` (a child process each)."""
+        return "process" if self.cpu_bound or self.isolated else "thread"
+
+    @property
+    def secret_fields(self) -> frozenset[str]:
+        """The parameters that are only ever written (marshmallow's ``load_only``)."""
+        return frozenset(name for name, one in self.schema.fields.items() if one.load_only)
+
+    @property
+    def file_fields(self) -> frozenset[str]:
+        """The parameters that are uploads."""
+        return frozenset(name for name, one in self.schema.fields.items() if isinstance(one, FileField))
+
+    def parameters(self) -> dict[str, Any]:
+        """JSON schema of the parameters."""
+        return json_schema(self.schema)
+
+
+@overload
+def job(function: F) -> F: ...
+@overload
+def job(
+    *,
+    name: str | None = None,
+    title: str | None = None,
+    timeout: str | float | None = None,
+    cpu_bound: bool = False,
+    isolated: bool = False,
+    retries: int = 0,
+    settings: Iterable[str] = (),
+    schema: type[ma.Schema] | ma.Schema | None = None,
+) -> Callable[[F], F]: ...
+def job(
+    function: F | None = None,
+    *,
+    name: str | None = None,
+    title: str | None = None,
+    timeout: str | float | None = None,
+    cpu_bound: bool = False,
+    isolated: bool = False,
+    retries: int = 0,
+    settings: Iterable[str] = (),
+    schema: type[ma.Schema] | ma.Schema | None = None,
+) -> F | Callable[[F], F]:
+    """Mark a function as a job. It stays an ordinary function, which other jobs and tests may call.
+
+    ``timeout`` is the longest a run may take ("10m", "2h", or seconds). ``cpu_bound`` gives each run a child process
+    of its own, so that it cannot slow the others; ``isolated`` does so because it may crash the interpreter.
+    ``retries`` is how often a run is begun again when the runner died under it. ``settings`` are the names (without
+    ``HEADWAY_``) that ``progress.setting()`` may give it. ``schema`` replaces the typed signature.
+    """
+
+    def mark(marked: F) -> F:
+        given = schema() if isinstance(schema, type) else schema
+        if given is None:
+            checked, progress_parameter = schema_of(marked)
+        else:
+            checked, progress_parameter = given, _progress_parameter(marked)
+        called = name or marked.__name__
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", called):
+            raise ValueError(f"{called!r} is no name for a job: lower case letters, digits, - and _, at most 63")
+        found = Job(
+            name=called,
+            title=title or called.replace("_", " ").capitalize(),
+            help=inspect.cleandoc(marked.__doc__ or ""),
+            function=marked,
+            schema=checked,
+            progress_parameter=progress_parameter,
+            timeout_s=None if timeout is None else seconds(timeout),
+            cpu_bound=cpu_bound,
+            isolated=isolated,
+            retries=retries,
+            settings=frozenset(settings),
+        )
+        found.parameters()  # a schema that cannot be described is a broken job now, not a broken page later
+        setattr(marked, _MARK, found)
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+def _progress_parameter(function: Callable[..., Any]) -> str | None:
+    first = next(iter(inspect.signature(function).parameters), None)
+    return "progress" if first == "progress" else None
+
+
+class Registry:
+    """The jobs by name, found once at start in ``folders`` (the library always first)."""
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        self._jobs: dict[str, Job] = {}
+        for folder in (LIBRARY, *folders):
+            for path in sorted(folder.glob("*.py")):
+                if not path.stem.startswith("_"):
+                    self._add_file(path)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs.values())
+
+    def find(self, name: str) -> Job:
+        """The job of that name, broken or not. Raises UnknownJob."""
+        try:
+            return self._jobs[name]
+        except KeyError:
+            raise UnknownJob(f"There is no job named {name!r}.") from None
+
+    def usable(self, name: str) -> Job:
+        """The job of that name. Raises UnknownJob, or BrokenJob where its file does not load."""
+        found = self.find(name)
+        if found.problem is not None:
+            raise BrokenJob(f"The job {name!r} cannot run: {found.problem.message}")
+        return found
+
+    def _add_file(self, path: Path) -> None:
+        source = f"jobs.library.{path.stem}" if path.parent == LIBRARY else str(path.resolve())
+        try:
+            found = list(load_jobs(source))
+            for one in found:
+                if one.name in self._jobs:
+                    raise ValueError(f"a job named {one.name!r} is already defined in {self._jobs[one.name].source}")
+        except BaseException as error:  # noqa: BLE001 - SystemExit at import is the file's fault too
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            found = [_broken(path, source, error, taken=self._jobs.keys())]
+        self._jobs.update((one.name, one) for one in found)
+
+
+def load_jobs(source: str) -> Iterator[Job]:
+    """The jobs that a module (by name) or a file (by path) defines; raises whatever its import raises."""
+    module = _import(source)
+    for value in vars(module).values():
+        found = getattr(value, _MARK, None)
+        if isinstance(found, Job) and getattr(value, "__module__", None) == module.__name__:
+            yield Job(**{**vars(found), "source": source})
+
+
+def load_job(source: str, name: str) -> Job:
+    """The one job of that name in that module or file. Raises UnknownJob."""
+    for found in load_jobs(source):
+        if found.name == name:
+            return found
+    raise UnknownJob(f"There is no job named {name!r} in {source}.")
+
+
+def _import(source: str) -> ModuleType:
+    if not source.endswith(".py"):
+        return importlib.import_module(source)
+    path = Path(source)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # job files may import their neighbours
+    name = f"headway_jobs_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _broken(path: Path, source: str, error: BaseException, taken: Iterable[str]) -> Job:
+    name = re.sub(r"[^a-z0-9_-]", "-", path.stem.lower()).lstrip("-0123456789_")[:50] or "job"
+    while name in set(taken):
+        name += "-broken"
+    message = f"{path.name} does not load: {type(error).__name__}: {error}"
+    return Job(
+        name=name,
+        title=path.name,
+        help="This file does not load.",
+        source=source,
+        problem=Problem(message, "".join(traceback.format_exception(error))),
+    )

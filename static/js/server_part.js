@@ -1,0 +1,59 @@
+/** Between two tries to load the page anew, in ms. */
+const RETRY_MS = 2000;
+
+/**
+ * A part of a run's page that the server draws anew when the run's status has changed: its actions, its result and
+ * files, its facts. So that what they look like is said once, in the template.
+ *
+ *     <server-part id="run-result">...</server-part>
+ */
+export class ServerPart extends HTMLElement {
+  /** @param {Document} page the same page, as the server draws it now */
+  drawFrom(page) {
+    const newer = page.getElementById(this.id);
+    if (!newer) return;
+    const hadFocus = this.contains(document.activeElement);
+    this.replaceChildren(...document.importNode(newer, true).childNodes);
+    if (hadFocus) this.#takeFocus();
+  }
+
+  /** The focused button is gone: its successor takes the focus, so that the keyboard stays where it was. */
+  #takeFocus() {
+    const next = this.querySelector("a, button");
+    if (next instanceof HTMLElement) next.focus();
+  }
+}
+
+/**
+ * Draw all server parts inside an element anew, however long it takes to get the page.
+ *
+ * @param {HTMLElement} root
+ * @param {AbortSignal} signal
+ */
+export async function redraw(root, signal) {
+  const page = await load(location.href, signal);
+  if (!page) return;
+  document.title = page.title;
+  for (const part of root.querySelectorAll("server-part")) {
+    if (part instanceof ServerPart) part.drawFrom(page);
+  }
+}
+
+/**
+ * @param {string} url
+ * @param {AbortSignal} signal
+ * @returns {Promise<Document | null>} null when aborted, or when the page cannot be had any more
+ */
+async function load(url, signal) {
+  while (!signal.aborted) {
+    try {
+      const answer = await fetch(url, { headers: { Accept: "text/html" }, signal });
+      if (answer.ok) return new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (answer.status < 500) return null;
+    } catch {
+      // No connection, or aborted: the loop's condition tells them apart.
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+  return null;
+}

@@ -1,0 +1,182 @@
+"""A job's form and samples, made from the JSON schema of its parameters."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from web.wording import plain
+
+Schema = Mapping[str, Any]
+
+INPUT_TYPES = {
+    "date": "date",
+    "date-time": "datetime-local",
+    "uri": "url",
+    "url": "url",
+    "email": "email",
+    "password": "password",
+    "binary": "file",
+}
+"""From a schema's format to an input's type."""
+SAMPLE_TEXTS = {
+    "date": "2026-01-31",
+    "date-time": "2026-01-31T12:00:00",
+    "uri": "https://example.com/",
+    "url": "https://example.com/",
+    "email": "someone@example.com",
+    "password": "...",
+}
+
+
+def input_attributes(schema: Schema, kind: str) -> dict[str, Any]:
+    """Type and limits of an ``<input>``. xmlattr leaves out what is None."""
+    shape = schema.get("format") or ""
+    if kind in ("integer", "number"):
+        return {
+            "type": "number",
+            "step": 1 if kind == "integer" else "any",
+            "inputmode": "numeric" if kind == "integer" else "decimal",
+            "min": schema.get("minimum"),
+            "max": schema.get("maximum"),
+        }
+    given: dict[str, Any] = {"type": INPUT_TYPES.get(shape, "text"), "maxlength": schema.get("maxLength")}
+    if shape == "date-time":
+        given["step"] = 1
+    if shape == "password":
+        given["autocomplete"] = "off"
+    return given
+
+
+def field_hints(schema: Schema, kind: str) -> list[str]:
+    """The sentences below a field: its help, how to write it, its limits."""
+    hints = [schema["description"]] if schema.get("description") else []
+    if kind == "array":
+        hints.append("One a line.")
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        hints.append(f"{plain(low)} to {plain(high)}.")
+    elif low is not None:
+        hints.append(f"At least {plain(low)}.")
+    elif high is not None:
+        hints.append(f"At most {plain(high)}.")
+    if schema.get("format") == "password":
+        hints.append("Never shown again, and forgotten when the run has ended.")
+    return hints
+
+
+def starting_values(parameters: Schema) -> dict[str, Any]:
+    """What stands in a fresh form: the defaults, and the samples of fields that have none."""
+    properties = parameters.get("properties", {})
+    return {name: schema.get("default", schema.get("x-sample")) for name, schema in properties.items()}
+
+
+def as_bool(value: Any) -> bool:
+    """Whether a checkbox is ticked, for a default as for what a form sent."""
+    return value is True or str(value).lower() in ("true", "on", "1", "yes")
+
+
+def as_lines(value: Any) -> str:
+    """The text of a textarea: a list one a line."""
+    if isinstance(value, list | tuple):
+        return "\n".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def as_input(value: Any, shape: str) -> str:
+    """The text of an input; datetime-local takes no offset."""
+    if value is None:
+        return ""
+    text = plain(value) if isinstance(value, float) else str(value)
+    return text[:19] if shape == "date-time" else text
+
+
+def takes_files(parameters: Schema) -> bool:
+    """Whether a form has to be sent as multipart."""
+    return any(schema.get("format") == "binary" for schema in parameters.get("properties", {}).values())
+
+
+def samples(job: Mapping[str, Any], origin: str) -> list[dict[str, str]]:
+    """The same launch from a shell and from a page, ready to be copied."""
+    return [
+        {
+            "label": "curl",
+            "title": "In a shell: launches and follows to the end. The key is in HEADWAY_KEY.",
+            "code": _curl(job, origin),
+        },
+        {"label": "JavaScript", "title": "On a page of this server:", "code": _javascript(job)},
+    ]
+
+
+def _curl(job: Mapping[str, Any], origin: str) -> str:
+    lines = [
+        f"curl -N {origin}{job['url']}/runs",
+        '-H "Authorization: Bearer $HEADWAY_KEY"',
+        '-H "Accept: text/event-stream"',
+    ]
+    if takes_files(job["parameters"]):
+        properties = job["parameters"]["properties"]
+        for name, value in _sample(job).items():
+            given = f"@{name}.txt" if properties[name].get("format") == "binary" else _form_text(value)
+            lines.append(f"-F {shlex.quote(f'{name}={given}')}")
+    else:
+        lines.append(f"--json {shlex.quote(json.dumps(_sample(job), ensure_ascii=False))}")
+        lines.append(lines.pop(2))  # --json sets an Accept of its own: ours comes last and wins
+    return " \\\n  ".join(lines)
+
+
+def _javascript(job: Mapping[str, Any]) -> str:
+    if takes_files(job["parameters"]):
+        body = '  body: new FormData(document.querySelector("form")),\n'
+    else:
+        body = (
+            '  headers: { "Content-Type": "application/json" },\n'
+            f"  body: JSON.stringify({json.dumps(_sample(job), ensure_ascii=False)}),\n"
+        )
+    return (
+        f'const answer = await fetch("{job["url"]}/runs", {{\n  method: "POST",\n{body}}});\n'
+        "const run = await answer.json();\n"
+        "const events = new EventSource(run.events_url);\n"
+        "events.onmessage = (event) => {\n"
+        "  const { status, progress } = JSON.parse(event.data);\n"
+        "  console.log(status, progress);\n"
+        '  if (status === "completed" || status === "error") events.close();\n'
+        "};"
+    )
+
+
+def _sample(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The shortest sensible launch: what is required, and what has a sample."""
+    parameters = job["parameters"]
+    required = parameters.get("required", [])
+    return {
+        name: _sample_value(name, schema)
+        for name, schema in parameters.get("properties", {}).items()
+        if name in required or "x-sample" in schema
+    }
+
+
+def _sample_value(name: str, schema: Schema) -> Any:
+    for known in ("x-sample", "default"):
+        if known in schema:
+            return schema[known]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    types = schema.get("type") or "string"
+    kind = types if isinstance(types, str) else next(one for one in types if one != "null")
+    if kind in ("integer", "number"):
+        return schema.get("minimum", 1)
+    if kind == "array":
+        return ["one", "two"]
+    if kind == "boolean":
+        return True
+    return SAMPLE_TEXTS.get(schema.get("format") or "", schema.get("x-placeholder") or name)
+
+
+def _form_text(value: Any) -> str:
+    return "true" if value is True else "false" if value is False else as_lines(value)
+
+
+FILTERS = [as_bool, as_input, as_lines, field_hints, input_attributes, takes_files]

@@ -1,0 +1,54 @@
+"""What a run has said so far, as its page shows it before any script runs: plan, log, output and rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs.events import Event
+from jobs.store import Store
+from web.wording import columns
+
+SHOWN_ITEMS = 500
+"""Rows, and lines of the log, on the page: more make it slow to read and to draw (``static/js/tail.js`` keeps as many)."""
+SHOWN_OUTPUT_CHARS = 200_000
+WINDOW_EVENTS = 3000
+"""How far back a page looks; a plan is said early, so the first events are read as well."""
+FIRST_EVENTS = 50
+
+
+def story_of(store: Store, run: str, head: int) -> dict[str, Any]:
+    """Plan, log, output and rows up to event number ``head``. A total is None where the run began before the window."""
+    begin = max(0, head - WINDOW_EVENTS)
+    events = _between(store, run, begin, head)
+    early = _between(store, run, 0, min(begin, FIRST_EVENTS))
+    said: dict[str, list[dict[str, Any]]] = {"plan": [], "log": [], "output": [], "row": [], "update": []}
+    for event in early:
+        if event.kind == "plan":
+            said["plan"].append(json.loads(event.body))
+    for event in events:
+        said[event.kind].append(json.loads(event.body) | {"time": _iso(event.time_ms)})
+    output = "".join(one["text"] for one in said["output"])
+    rows = [one["row"] for one in said["row"]]
+    return {
+        "plan": said["plan"][-1]["steps"] if said["plan"] else [],
+        "log": said["log"][-SHOWN_ITEMS:],
+        "log_total": None if begin else len(said["log"]),
+        "output": output[-SHOWN_OUTPUT_CHARS:],
+        "output_cut": begin > 0 or len(output) > SHOWN_OUTPUT_CHARS,
+        "rows": rows[-SHOWN_ITEMS:],
+        "rows_total": None if begin else len(rows),
+        "columns": columns(rows),
+    }
+
+
+def _between(store: Store, run: str, after: int, head: int) -> Iterable[Event]:
+    if head <= after:
+        return []
+    return store.events_after(run, after, limit=head - after).events
+
+
+def _iso(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,191 @@
+"""How runs, times and sizes read on the pages: the words of the templates' filters and tests.
+
+``static/js/words.js`` says the same things live; whoever changes one changes the other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+STEP_SEPARATOR = " › "
+"""Between the names of nested steps (``jobs/progress.py``)."""
+SUMMARY_CHARS = 90
+"""Of a run's parameters in a list; the rest of the line belongs to the bar."""
+ERROR_WORDS = {
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+    "timeout": "Timed out",
+    "interrupted": "Interrupted",
+    "crashed": "Crashed",
+}
+STATUS_WORDS = {"queued": "Queued", "processing": "Running", "completed": "Completed", "error": "Failed"}
+
+Run = Mapping[str, Any]
+
+
+def status_word(run: Run) -> str:
+    """Running, Completed, Timed out: one word or two for what a run is doing or how it ended."""
+    if run["error"]:
+        return ERROR_WORDS.get(run["error"]["code"], "Failed")
+    return "Cancelling" if run["cancelling"] else STATUS_WORDS[run["status"]]
+
+
+def tone(run: Run) -> str:
+    """The colour of a run's status: active, good, bad or still."""
+    if run["error"]:
+        return "still" if run["error"]["code"] == "cancelled" else "bad"
+    return {"processing": "active", "completed": "good", "error": "bad"}.get(run["status"], "still")
+
+
+def headline(run: Run) -> str:
+    """What stands largest beside the percent: the step, or the status where there is none."""
+    return run["step"] if run["status"] == "processing" and run["step"] else status_word(run)
+
+
+def subline(run: Run) -> str:
+    """The line below: the job's message, or the place in the queue."""
+    if run["status"] == "queued" and run["queue_position"]:
+        return f"Number {run['queue_position']} in the queue"
+    return "" if run["error"] else run["message"] or ""  # an error's message has a box of its own
+
+
+def value_text(run: Run) -> str:
+    """What a screen reader says for the bar."""
+    how_far = "working" if run["indeterminate"] else f"{percent(run['progress'])} %"
+    return f"{how_far}, {headline(run)}"
+
+
+def percent(progress: float) -> str:
+    """Whole percent, rounded down: 100 stands only for what is complete."""
+    return str(int(progress))
+
+
+def step_state(plan: Sequence[str], index: int, run: Run) -> str:
+    """``done``, ``current`` or ``ahead`` for one step of the plan."""
+    if run["status"] == "completed":
+        return "done"
+    here = (run["step"] or "").split(STEP_SEPARATOR)[0]
+    at = plan.index(here) if here in plan else -1
+    return "done" if index < at else "current" if index == at else "ahead"
+
+
+def summary(run: Run) -> str:
+    """A run's parameters in half a line, its message where it has no parameters."""
+    said = [str(value) for value in run["params"].values() if isinstance(value, str | int) and str(value).strip()]
+    text = ", ".join(said) or run["message"] or ""
+    return text if len(text) <= SUMMARY_CHARS else text[:SUMMARY_CHARS] + "…"
+
+
+def took(run: Run) -> str:
+    """How long a run has been working, or worked."""
+    return duration(worked_s(run)) if run["started_at"] else ""
+
+
+def worked_s(run: Run) -> float:
+    """Seconds from a run's start to its end, or until now."""
+    end = _time(run["ended_at"]) if run["ended_at"] else datetime.now(UTC)
+    return (end - _time(run["started_at"])).total_seconds()
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3 min 05 s, 2 h 10 min."""
+    whole = max(0, int(seconds))
+    minutes, left = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left:02} min" if minutes_left else f"{hours} h"
+    if minutes:
+        return f"{minutes} min {left:02} s" if left else f"{minutes} min"
+    return f"{whole} s"
+
+
+def ago(iso: str) -> str:
+    """just now, 20 s ago, 5 min ago, 3 h ago, 2 d ago."""
+    seconds = int((datetime.now(UTC) - _time(iso)).total_seconds())
+    if seconds < 5:
+        return "just now"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "just now"
+
+
+def clock(iso: str) -> str:
+    """22 Nov 2026, 10:00:03 UTC."""
+    return _time(iso).strftime("%-d %b %Y, %H:%M:%S UTC")
+
+
+def filesize(size: int) -> str:
+    """812 B, 3.4 kB, 12 MB."""
+    scaled = float(size)
+    for unit in ("B", "kB", "MB"):
+        if scaled < 1000:
+            return f"{scaled:.1f} {unit}" if unit != "B" and scaled < 10 else f"{scaled:.0f} {unit}"
+        scaled /= 1000
+    return f"{scaled:.1f} GB"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 row, 2 rows, 1,200 rows."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def shown_of(shown: int, total: int | None, noun: str) -> str:
+    """How much of a long list is on the page."""
+    if total is None:
+        return f"the newest {counted(shown, noun)}"
+    return counted(total, noun) if shown >= total else f"the newest {shown:,} of {counted(total, noun)}"
+
+
+def plain(number: float) -> str:
+    """A number without needless zeros: 42.5, 100."""
+    return f"{number:.10g}" if isinstance(number, float) else str(number)
+
+
+def first_line(text: str) -> str:
+    """The first paragraph's first line."""
+    return text.strip().partition("\n")[0]
+
+
+def as_json(value: Any) -> str:
+    """Compact JSON, as text to be escaped like any other."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All keys of the rows, in the order in which they were first seen."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def web_address(value: Any) -> bool:
+    """Whether a value may become a link: http and https only."""
+    return isinstance(value, str) and re.fullmatch(r"https?://[^\s\x00-\x1f]+", value) is not None
+
+
+def grid_like(value: Sequence[Any]) -> bool:
+    """Whether a list reads best as a table without a head: lists of plain values, as ``Counter.most_common`` gives."""
+    return bool(value) and all(isinstance(one, list) and one and not any(map(_nested, one)) for one in value)
+
+
+def table_like(value: Sequence[Any]) -> bool:
+    """Whether a list reads best as a table: at least one object, and nothing else."""
+    return bool(value) and all(isinstance(one, Mapping) for one in value)
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, list | Mapping)
+
+
+def _time(iso: str) -> datetime:
+    return datetime.fromisoformat(iso)
+
+
+FILTERS = [
+    ago, as_json, clock, columns, counted, duration, filesize, first_line, headline, percent, plain, shown_of,
+    status_word, step_state, subline, summary, tone, took, value_text, worked_s,
+]  # fmt: skip
+TESTS = [grid_like, table_like, web_address]

@@ -6,6 +6,9 @@ cancelled or overdue run end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 
 class HeadwayError(Exception):
     """The root of all errors below; catching it means "Headway refused or failed, and says why"."""
@@ -33,6 +36,15 @@ class BadParameters(HeadwayError):
     def __init__(self, errors: dict[str, list[str]]) -> None:
         super().__init__("Some parameters are not right: " + ", ".join(sorted(errors)) + ".")
         self.errors = errors
+
+
+def flat_messages(messages: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """marshmallow's nested messages as one level: ``{"urls": {0: ["..."]}}`` becomes ``("urls.0", ["..."])``."""
+    for name, found in messages.items():
+        if isinstance(found, Mapping):
+            yield from flat_messages(found, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", [str(message) for message in found]
 
 
 class UnknownRun(HeadwayError):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import marshmallow as ma
 
 from jobs.bus import Bus
-from jobs.errors import BadParameters, RunNotEnded, SecretsForgotten
+from jobs.errors import BadParameters, RunNotEnded, SecretsForgotten, flat_messages
 from jobs.events import to_json
 from jobs.execution import run_folder
 from jobs.parameters import Upload
@@ -117,19 +117,10 @@ def _validated(job: Job, given: Mapping[str, Any], *, partial: bool) -> dict[str
     try:
         loaded: dict[str, Any] = job.schema.load(dict(given), partial=tuple(job.file_fields) if partial else None)
     except ma.ValidationError as error:
-        raise BadParameters(dict(_flat(error.normalized_messages()))) from None
+        raise BadParameters(dict(flat_messages(error.normalized_messages()))) from None
     except (OverflowError, RecursionError):
         raise BadParameters({"_schema": ["The parameters are nested too deeply or too large."]}) from None
     return loaded
-
-
-def _flat(messages: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
-    """marshmallow's nested messages as one level: ``{"urls": {0: ["..."]}}`` becomes ``("urls.0", ["..."])``."""
-    for name, found in messages.items():
-        if isinstance(found, Mapping):
-            yield from _flat(found, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", [str(message) for message in found]
 
 
 def _dumped(job: Job, loaded: Mapping[str, Any]) -> dict[str, Any]:

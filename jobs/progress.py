@@ -151,12 +151,13 @@ class Progress:
 
         Where the total is unknown the bar says so instead of guessing. ``step`` opens a step around the loop.
         """
+        if total is None and hasattr(iterable, "__len__"):
+            total = len(iterable)
+        self._indeterminate = total is None
         if step is not None:
             with self.step(step):
                 yield from self.track(iterable, total)
             return
-        if total is None and hasattr(iterable, "__len__"):
-            total = len(iterable)
         with self._lock:
             self._message = None
             counter = self._counter = _Counter(total)

@@ -33,6 +33,8 @@ SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 10.0
 """How long a write waits for another process's transaction before it gives up with StoreBusy."""
 MAX_RUNS_LISTED = 200
+SHORT_RESULT_CHARS = 64 * 1024
+"""A longer result is not given along with its run, only by itself."""
 
 _metadata = sa.MetaData()
 _meta = sa.Table(
@@ -305,9 +307,9 @@ class Store:
     # Reading.
 
     def run(self, run: str, owner: str) -> Run:
-        """One run, with its place in the queue. Raises UnknownRun."""
+        """One run, with its place in the queue, and its result unless that is long. Raises UnknownRun."""
         with self._reading() as connection:
-            found = self._shown(connection, run, owner)
+            found = replace(self._shown(connection, run, owner), result=self._short_result(connection, run))
             return _placed(found, self._positions(connection)) if found.status == "queued" else found
 
     def runs(
@@ -418,6 +420,10 @@ class Store:
         if row is None:
             raise UnknownRun("There is no such run.")
         return _run(row)
+
+    def _short_result(self, connection: sa.Connection, run: str) -> str | None:
+        short = sa.func.length(_runs.c.result) <= SHORT_RESULT_CHARS
+        return connection.execute(sa.select(_runs.c.result).where(_runs.c.id == run, short)).scalar()
 
     def _advance(self, connection: sa.Connection, event: Event, **values: Any) -> None:
         """Write one event and what it changes in its run."""

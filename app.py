@@ -1,0 +1,127 @@
+"""The application: reads the settings, builds store, bus, runner and feed, registers the blueprints. Decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response
+from flask_smorest import Api
+
+from jobs.bus import Bus, Ear
+from jobs.launch import Launcher
+from jobs.locks import FileLock, try_lock
+from jobs.registry import Registry
+from jobs.runner import Runner
+from jobs.settings import Settings
+from jobs.store import Store
+from jobs.supervisor import Supervisor
+from web import accesslog, api, auth, errors, pages
+from web.feed import Feed
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self';"
+        " img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass
+class Headway:
+    """The objects of one process, in ``app.extensions["headway"]``."""
+
+    settings: Settings
+    store: Store
+    registry: Registry
+    launcher: Launcher
+    gate: auth.Gate
+    feed: Feed
+    supervisor: Supervisor
+    serving: FileLock | None
+    runner: Runner | None = None
+
+    def close(self) -> None:
+        """End everything of this process, the runner inside it included."""
+        self.supervisor.stop()
+        if self.runner is not None:
+            self.runner.stop()
+        self.feed.close()
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """The Flask application. Settings come from the environment.
+
+    ``config`` goes into ``app.config``; ``RUNNER`` there is ``"beside"`` where the server keeps a runner process
+    (gunicorn, see wsgi.py) and ``"inside"`` (the default: ``flask run``, tests) for one in this process.
+    """
+    settings = Settings.from_environment()
+    app = Flask(__name__)
+    app.config.from_mapping(
+        API_TITLE="Headway",
+        API_VERSION="1",
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/api",
+        OPENAPI_JSON_PATH="openapi.json",
+        MAX_CONTENT_LENGTH=settings.max_upload_bytes,
+        MAX_FORM_PARTS=100,
+        RUNNER="inside",
+    )
+    app.config.from_mapping(config)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["headway"] = _build(settings, inside=app.config["RUNNER"] == "inside")
+    accesslog.init_app(app)
+    app.before_request(auth.check_request)
+    app.after_request(_add_security_headers)
+    described = Api(app)
+    for blueprint in (api.jobs, api.runs, api.service):
+        described.register_blueprint(blueprint)
+    for plain in (auth.bp, pages.bp):
+        app.register_blueprint(plain)
+    errors.init_app(app)
+    return app
+
+
+def _build(settings: Settings, *, inside: bool) -> Headway:
+    data = settings.data_path
+    data.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.database_path)
+    bus = Bus(data / "bus")
+    registry = Registry(settings.job_folders)
+    headway = Headway(
+        settings=settings,
+        store=store,
+        registry=registry,
+        launcher=Launcher(registry, store, bus, data, settings.number("max_queue")),
+        gate=auth.Gate(auth.read_key(settings), store),
+        feed=Feed(store, Ear(data / "bus", f"web-{os.getpid()}")),
+        supervisor=Supervisor(settings),
+        serving=try_lock(data / "web.lock", shared=True),
+    )
+    if not inside:
+        headway.supervisor.start()
+    elif (lock := try_lock(data / "runner.lock")) is not None:
+        headway.runner = Runner(settings, Store(settings.database_path, checkpoints=True), bus, registry, lock)
+        threading.Thread(target=headway.runner.run, name="runner", daemon=True).start()
+    return headway
+
+
+def _add_security_headers(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def log_to_stderr() -> None:
+    """Send Headway's log lines to stderr, where the server's own go."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")

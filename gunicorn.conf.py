@@ -1,0 +1,105 @@
+"""gunicorn: gevent workers for the streams, the runner beside them, an orderly stop. Read by ``gunicorn wsgi:app``."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import sys
+from typing import Any
+
+from jobs.errors import HeadwayError, SettingsError
+from jobs.runner import start_process
+from jobs.settings import Settings
+from jobs.store import Store
+from jobs.supervisor import retire_runners, stop_runners
+from web.auth import Gate, login_address, read_key
+
+try:
+    _settings = Settings.from_environment()
+except SettingsError as error:
+    sys.exit(f"Headway does not start: {error}")
+
+bind = _settings.bind
+workers = _settings.number("web_workers")
+worker_class = "gevent"
+worker_connections = 10_000
+"""Streams and idle keep-alives both count; when they are used up the worker accepts nothing, health checks included."""
+keepalive = 2
+"""The only limit on slow headers; also what an idle connection adds to a stop."""
+graceful_timeout = _settings.number("graceful")
+timeout = 30
+limit_request_line = 4094
+limit_request_fields = 50
+control_socket_disable = True
+"""Two servers of one user would take each other's control socket."""
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to start where it would be unsafe or could not work, in one line."""
+    try:
+        refuse_open_door(server.cfg.bind)
+        _settings.data_path.mkdir(parents=True, exist_ok=True)
+        store = Store(_settings.database_path)
+        store.check()
+        store.close()
+        read_key(_settings)
+    except (HeadwayError, OSError) as error:
+        sys.exit(f"Headway does not start: {error}")
+
+
+def refuse_open_door(binds: list[str]) -> None:
+    """Beyond loopback only with a key that somebody chose. Raises SettingsError."""
+    for one in binds:
+        host = one.rpartition(":")[0].strip("[]")
+        if not _settings.key and not is_loopback(host) and not one.startswith(("unix:", "fd://")):
+            raise SettingsError(
+                f"it would listen on {one}, beyond this machine. Set HEADWAY_KEY (and HEADWAY_ALLOWED_HOSTS)"
+                " first, or listen on 127.0.0.1."
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reachable from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def when_ready(server: Any) -> None:
+    """Start the runner, and say where to go."""
+    start_process(_settings)
+    store = Store(_settings.database_path)
+    address = login_address(_settings, Gate(read_key(_settings), store), server.cfg.bind[0])
+    store.close()
+    print(f"\nHeadway is ready. Open this address; it logs you in, once:\n\n    {address}\n", flush=True)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Make streams end themselves at a stop or reload.
+
+    gunicorn waits ``graceful_timeout`` for open responses and then kills: an endless stream would be cut without a
+    word (ggevent.py). So SIGTERM also tells the feed to say goodbye; from the hub, where locks may be taken.
+    """
+    import gevent
+
+    feed = worker.wsgi.extensions["headway"].feed
+    loop = gevent.get_hub().loop
+
+    def leave(number: int, frame: Any) -> None:
+        worker.handle_exit(number, frame)
+        loop.run_callback_threadsafe(gevent.spawn, feed.say_bye)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def on_reload(server: Any) -> None:
+    """Let the runner finish what it has; the web workers start a new one, with new job code."""
+    retire_runners(_settings)
+
+
+def on_exit(server: Any) -> None:
+    """Wait until every run has ended or is recorded as interrupted."""
+    stop_runners(_settings, _settings.number("graceful"))

@@ -1,0 +1,237 @@
+"""The JSON calls: jobs, runs, tokens, health. Views are the happy path; errors are errors.py's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, current_app, g, request, send_file
+from flask_smorest import Blueprint
+from werkzeug.exceptions import BadRequest, NotFound
+from werkzeug.utils import safe_join
+
+from jobs.errors import RunNotEnded, StoreError, UnknownJob
+from jobs.execution import run_folder
+from jobs.locks import is_held
+from jobs.runs import Run
+from web import schemas, stream
+from web.auth import STREAM_TOKEN_S
+from web.launchbody import launch_parameters
+from web.offhub import off_hub
+from web.schemas import API, run_view
+
+MAX_KEY_CHARS = 255
+
+jobs = Blueprint("jobs", __name__, url_prefix=f"{API}/jobs", description="What can be run")
+runs = Blueprint("runs", __name__, url_prefix=f"{API}/runs", description="What runs and ran")
+service = Blueprint("api", __name__, description="The server itself")
+
+_LAUNCH_DOC = {
+    "requestBody": {
+        "description": "The job's parameters, as its JSON schema describes them.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "application/x-www-form-urlencoded": {"schema": {"type": "object"}},
+            "multipart/form-data": {"schema": {"type": "object"}},
+        },
+    },
+    "parameters": [
+        {
+            "in": "header",
+            "name": "Idempotency-Key",
+            "schema": {"type": "string", "maxLength": MAX_KEY_CHARS},
+            "description": "The same key and parameters give the same run.",
+        }
+    ],
+}
+
+
+def _headway() -> Any:
+    return current_app.extensions["headway"]
+
+
+def _owner() -> str:
+    owner: str = g.principal.owner
+    return owner
+
+
+def view_of(run: Run) -> dict[str, Any]:
+    """A run as the API shows it."""
+    try:
+        job = _headway().registry.find(run.job)
+    except UnknownJob:
+        job = None
+    return run_view(run, job)
+
+
+def _accepted(run: Run) -> Response:
+    response: Response = current_app.json.response(view_of(run))
+    response.status_code = 202
+    response.headers["Location"] = f"{API}/runs/{run.id}"
+    return response
+
+
+# Jobs.
+
+
+@jobs.get("")
+@jobs.response(200, schemas.JobsSchema)
+def list_jobs() -> dict[str, Any]:
+    """All jobs, also those whose file does not load."""
+    return {"jobs": sorted(_headway().registry, key=lambda job: job.title.lower())}
+
+
+@jobs.get("/<name>")
+@jobs.response(200, schemas.JobSchema)
+def get_job(name: str) -> Any:
+    """One job, with the JSON schema of its parameters."""
+    return _headway().registry.find(name)
+
+
+@jobs.post("/<name>/runs")
+@jobs.doc(**_LAUNCH_DOC)
+@jobs.response(202, schemas.RunSchema)
+def launch(name: str) -> Response:
+    """Launch a run; with ``Accept: text/event-stream`` also stream it, in the same call."""
+    headway = _headway()
+    given = launch_parameters(request, headway.registry.usable(name))
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= MAX_KEY_CHARS:
+        raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} characters.")
+    run = off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=key)
+    if request.accept_mimetypes.best_match(["application/json", *stream.FORMS]) not in stream.FORMS:
+        return _accepted(run)
+    location = {"Content-Location": f"{API}/runs/{run.id}"}
+    return stream.stream_response(
+        headway.store, headway.feed, run.id, stream.Cursor(), request.environ, **location
+    )
+
+
+# Runs.
+
+
+@runs.get("")
+@runs.arguments(schemas.RunsQuerySchema, location="query")
+@runs.response(200, schemas.RunsSchema)
+def list_runs(query: dict[str, Any]) -> Response:
+    """The history, newest first."""
+    limit = query["limit"]
+    found = off_hub(
+        _headway().store.runs,
+        _owner(),
+        job=query.get("job"),
+        status=query.get("status"),
+        text=query.get("q"),
+        before=query.get("before"),
+        limit=limit,
+    )
+    more = found[-1].id if len(found) == limit else None
+    response: Response = current_app.json.response({"runs": [view_of(run) for run in found], "next": more})
+    return response
+
+
+@runs.get("/<run_id>")
+@runs.response(200, schemas.RunSchema)
+def get_run(run_id: str) -> Response:
+    """One run."""
+    response: Response = current_app.json.response(view_of(off_hub(_headway().store.run, run_id, _owner())))
+    return response
+
+
+@runs.delete("/<run_id>")
+@runs.response(204)
+def delete_run(run_id: str) -> None:
+    """Forget a run that has ended, with its events and files."""
+    off_hub(_headway().launcher.delete, run_id, _owner())
+
+
+@runs.get("/<run_id>/events")
+@runs.doc(
+    parameters=[
+        {"in": "header", "name": "Last-Event-ID", "schema": {"type": "string"}, "description": "`<run>-<seq>`"},
+        {"in": "query", "name": "after", "schema": {"type": "integer", "minimum": 0}},
+        {"in": "query", "name": "last_event_id", "schema": {"type": "string"}},
+        {"in": "query", "name": "token", "schema": {"type": "string"}},
+    ],
+    responses={
+        "200": {"description": "Server-Sent Events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        "204": {"description": "The client has had the last event."},
+    },
+)
+def events(run_id: str) -> Response:
+    """The run's events, from the cursor on, until its end."""
+    headway = _headway()
+    stream.form_of(request)
+    off_hub(headway.store.run, run_id, _owner())
+    cursor = stream.cursor_of(request, run_id)
+    return stream.stream_response(headway.store, headway.feed, run_id, cursor, request.environ)
+
+
+@runs.post("/<run_id>/cancellation")
+@runs.response(202, schemas.RunSchema)
+def cancel(run_id: str) -> Response:
+    """Ask for the run's end; the run says when it has come."""
+    return _accepted(off_hub(_headway().launcher.cancel, run_id, _owner()))
+
+
+@runs.post("/<run_id>/retry")
+@runs.response(202, schemas.RunSchema)
+def retry(run_id: str) -> Response:
+    """Launch the same again, as a new run."""
+    return _accepted(off_hub(_headway().launcher.retry, run_id, _owner()))
+
+
+@runs.get("/<run_id>/result")
+@runs.response(200, description="What the job returned.")
+def result(run_id: str) -> Response:
+    """The result, whatever its length."""
+    store = _headway().store
+    if off_hub(store.run, run_id, _owner()).status != "completed":
+        raise RunNotEnded("There is a result when the run has completed.")
+    return Response(off_hub(store.result, run_id, _owner()) + "\n", content_type="application/json")
+
+
+@runs.get("/<run_id>/files/<name>")
+@runs.response(200, content_type="application/octet-stream", description="The file.")
+def file(run_id: str, name: str) -> Response:
+    """A file that the run wrote, as a download."""
+    headway = _headway()
+    run = off_hub(headway.store.run, run_id, _owner())
+    path = safe_join(str(run_folder(headway.settings.data_path, run.id) / "files"), name)
+    if path is None or name not in {one["name"] for one in run.files}:
+        raise NotFound("The run has no such file.")
+    try:
+        return send_file(path, as_attachment=True, download_name=name, max_age=0)
+    except FileNotFoundError:
+        raise NotFound("The run's file is no longer there.") from None
+
+
+# The server.
+
+
+@service.post(f"{API}/token")
+@service.arguments(schemas.TokenWishSchema)
+@service.response(200, schemas.TokenSchema)
+def token(wish: dict[str, Any]) -> dict[str, Any]:
+    """A signed token for ``?token=`` on streams, good for five minutes."""
+    headway = _headway()
+    if "run" in wish:
+        off_hub(headway.store.run, wish["run"], _owner())
+    return {"token": headway.gate.sign("stream", owner=_owner(), **wish), "expires_in": STREAM_TOKEN_S}
+
+
+@service.get("/healthz")
+@service.response(200, schemas.HealthSchema)
+def healthz() -> dict[str, str]:
+    """Whether this worker answers."""
+    return {"status": "ok"}
+
+
+@service.get("/readyz")
+@service.response(200, schemas.HealthSchema)
+def readyz() -> dict[str, str]:
+    """Whether runs can be launched: the database answers and a runner is there."""
+    headway = _headway()
+    off_hub(headway.store.ping)
+    if not is_held(headway.settings.data_path / "runner.lock"):
+        raise StoreError("No runner is there to execute runs.")
+    return {"status": "ready"}

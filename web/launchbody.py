@@ -1,0 +1,59 @@
+"""The body of a launch to parameters: JSON, form or multipart. Their meaning is the job's schema's business."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from flask import Request
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from jobs.registry import Job
+
+
+def launch_parameters(request: Request, job: Job) -> dict[str, Any]:
+    """What the body gives for each parameter. Raises BadRequest, UnsupportedMediaType."""
+    if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        return dict(_form_values(request, job))
+    if request.mimetype == "application/json" or (not request.mimetype and not request.content_length):
+        return _json_object(request.get_data())
+    raise UnsupportedMediaType("Send the parameters as application/json, as a form, or as multipart/form-data.")
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        return {}
+    try:
+        found = json.loads(body, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise BadRequest("The JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise BadRequest('The body must be a JSON object, such as {"url": "https://example.org"}.')
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _form_values(request: Request, job: Job) -> Iterator[tuple[str, Any]]:
+    """A form's values as texts. An empty one means "not given", but for optional text, which may be empty."""
+    properties = job.parameters()["properties"]
+    required = {name for name, field in job.schema.fields.items() if field.required}
+    for name, values in request.form.lists():
+        described = properties.get(name, {})
+        if described.get("type") == "array" and len(values) > 1:
+            yield name, values
+        elif values[-1] != "" or (described.get("type") == "string" and _may_be_empty(described, name in required)):
+            yield name, values[-1]
+    for name, files in request.files.lists():
+        if files[-1].filename:
+            yield name, files[-1]
+
+
+def _may_be_empty(described: Mapping[str, Any], required: bool) -> bool:
+    return not required and "format" not in described and "enum" not in described
+

@@ -19,7 +19,7 @@ import httpx
 from httpx_sse import ServerSentEvent, connect_sse
 
 ROOT = Path(__file__).resolve().parent.parent
-JOBS = ROOT / "tests" / "jobs"
+JOBS = ROOT / "tests" / "job_files"
 KEY = "a-key-for-the-tests-only"
 T = TypeVar("T")
 
@@ -42,6 +42,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (one that has ended and was not collected yet does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 class Server:
@@ -97,7 +105,7 @@ class Server:
         return {
             int(found[1])
             for path in (self.data / "bus").glob("web-*.sock")
-            if (found := re.fullmatch(r"web-(\d+)\.sock", path.name)) and Path(f"/proc/{found[1]}").exists()
+            if (found := re.fullmatch(r"web-(\d+)\.sock", path.name)) and alive(int(found[1]))
         }
 
     def runner_pid(self) -> int:
@@ -177,6 +185,13 @@ class Server:
         with self.stream(run, **where) as events:
             return list(events)
 
+    def follow(self, run: str, **where: Any) -> list[ServerSentEvent]:
+        """All events of a run, resuming after every goodbye, as a client does."""
+        seen = self.events(run, **where)
+        while updates(seen)[-1:] == [] or updates(seen)[-1]["status"] not in ("completed", "error"):
+            seen += self.events(run, last_event_id=next(event.id for event in reversed(seen) if event.id))
+        return seen
+
     def _ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"the server ended:\n{self.log()}"
@@ -187,7 +202,7 @@ class Server:
 
     def _runner_pid(self) -> int:
         text = (self.data / "runner.lock").read_text() if (self.data / "runner.lock").exists() else ""
-        return int(text) if text and Path(f"/proc/{text}").exists() else 0
+        return int(text) if text and alive(int(text)) else 0
 
 
 def data_of(event: ServerSentEvent) -> dict[str, Any]:

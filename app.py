@@ -1,4 +1,4 @@
-"""The application: reads the settings, builds store, bus, runner and feed, registers the blueprints. Decides nothing."""
+"""The application: reads the settings, builds the objects, registers the blueprints. Decides nothing."""
 
 from __future__ import annotations
 

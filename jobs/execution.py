@@ -95,8 +95,10 @@ def _result_text(result: Any) -> str:
     try:
         text = to_json(result)
     except (TypeError, ValueError, RecursionError) as error:
-        where = next(_unfit(result, "result"), None)
-        raise JobError(f"The job returned {where or error}, which JSON cannot hold. Return text, numbers, lists, dicts.")
+        what = next(_unfit(result, "result"), str(error))
+        raise JobError(
+            f"The job returned {what}, which JSON cannot hold. Return text, numbers, lists and dicts."
+        ) from None
     if len(text) > MAX_RESULT_BYTES:
         raise JobError(
             f"The result has {len(text) / 1e6:.0f} MB, and {MAX_RESULT_BYTES / 1e6:.0f} MB is the most."

@@ -65,7 +65,7 @@ class Child:
             self._after(job.timeout_s + KILL_AFTER_S, lambda: self._kill(TimedOut))
 
     def follow(self, say: Callable[[Draft], None]) -> Ending:
-        """Pass on what the child says until it is gone; gives the run's end, the child's own or what its death tells."""
+        """Pass on what the child says until it is gone; gives the run's end: its own, or what its death tells."""
         printing = threading.Thread(target=self._log_prints, args=(say,), name="prints", daemon=True)
         printing.start()
         ending = self._listen(say)

@@ -36,11 +36,11 @@ class Secret(str):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An uploaded file, as the job gets it: ``name`` is the uploader's (never use it as a path), ``path`` ours."""
+    """An uploaded file, as a job gets it: ``name`` is the uploader's (no path), ``path`` ours, ``size`` in bytes."""
 
     path: Path
     name: str
-    bytes: int
+    size: int
 
     def open(self) -> IO[bytes]:
         """Open for reading as bytes."""
@@ -114,7 +114,7 @@ class Choice(ma.fields.Field[Any]):
         raise self.make_error("unknown", choices=", ".join(map(str, self.choices)))
 
 
-class Lines(ma.fields.List):
+class Lines(ma.fields.List[Any]):
     """A list of texts; from a form, one a line."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> list[Any]:
@@ -228,7 +228,7 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
 
 
 def json_schema(schema: ma.Schema) -> dict[str, Any]:
-    """The JSON schema (draft 2020-12, as in OpenAPI 3.1) of a job's parameters, for forms, documentation and clients."""
+    """The JSON schema (draft 2020-12, as in OpenAPI 3.1) of a job's parameters, for forms and clients."""
     plugin = MarshmallowPlugin()
     APISpec("parameters", "1", "3.1.0", plugins=[plugin])
     assert plugin.converter is not None

@@ -89,9 +89,7 @@ class Runner:
         self._recorder = Recorder(store, bus, self._ended)
         self._pace = Pace()
         self._free = {"thread": settings.number("threads"), "process": settings.number("processes")}
-        self._pools = {
-            lane: ThreadPoolExecutor(size, thread_name_prefix=lane) for lane, size in self._free.items()
-        }
+        self._pools = {lane: ThreadPoolExecutor(size, thread_name_prefix=lane) for lane, size in self._free.items()}
         self._active: dict[str, tuple[str, Handle | None]] = {}
         self._asked: set[str] = set()
         self._lock = threading.Lock()

@@ -16,7 +16,7 @@ MIN_KEY_LENGTH = 16
 
 
 def _setting(default: str, help: str) -> str:
-    return field(default=default, metadata={"help": help})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Settings:
     allowed_hosts: str = _setting("", "host names besides localhost under which the pages are opened, comma separated")
     max_upload: str = _setting("100", "largest request body, in MB")
     max_queue: str = _setting("10000", "runs that may wait; beyond it a launch is answered with 429")
-    crawl_allow: str = _setting("", "exact `host:port` pairs that jobs may fetch although they are private, comma separated")
+    crawl_allow: str = _setting("", "exact `host:port` pairs that jobs may fetch though private, comma separated")
     graceful: str = _setting("20", "seconds that a stop or reload waits for requests and runs")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read and check them. Raises SettingsError naming the variable."""
         found = os.environ if environment is None else environment
-        named = {one.name: found[PREFIX + one.name.upper()] for one in fields(cls) if PREFIX + one.name.upper() in found}
-        settings = cls(**named)
+        names = {one.name: PREFIX + one.name.upper() for one in fields(cls)}
+        settings = cls(**{name: found[variable] for name, variable in names.items() if variable in found})
         settings._check()
         return settings
 

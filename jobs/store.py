@@ -26,7 +26,7 @@ import pysqlite3
 import sqlalchemy as sa
 
 from jobs.errors import KeyReused, QueueFull, RunEnded, RunNotEnded, StoreBusy, StoreError, UnknownRun
-from jobs.events import Draft, Ending, Event, ProgressUpdate, last_update, now_ms, to_json
+from jobs.events import Draft, Ending, ErrorCode, Event, ProgressUpdate, last_update, now_ms, to_json
 from jobs.runs import Claim, Run
 
 SCHEMA_VERSION = 1
@@ -312,6 +312,13 @@ class Store:
             found = replace(self._shown(connection, run, owner), result=self._short_result(connection, run))
             return _placed(found, self._positions(connection)) if found.status == "queued" else found
 
+    def launched(self, owner: str, idempotency_key: str) -> Run | None:
+        """The run that was launched under an idempotency key, None where there is none."""
+        query = sa.select(*_SHOWN).where(_runs.c.owner == owner, _runs.c.idempotency_key == idempotency_key)
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else _run(row)
+
     def runs(
         self,
         owner: str,
@@ -459,7 +466,7 @@ class Store:
     def _interrupted(self, connection: sa.Connection, row: Mapping[Any, Any], message: str) -> Event:
         run = _run(row)
         if run.attempt > row["retries"] or run.cancelling:
-            code = "cancelled" if run.cancelling else "interrupted"
+            code: ErrorCode = "cancelled" if run.cancelling else "interrupted"
             return self._end_now(connection, run, Ending(run.id, run.attempt, "error", now_ms(), message, code))
         body = ProgressUpdate("queued", 0, message + " It will be begun again.").body()
         event = Event(run.id, run.head + 1, "update", now_ms(), body)

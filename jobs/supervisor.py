@@ -58,7 +58,7 @@ class Supervisor:
                 log.exception("cannot look after the runner")
 
     def _kill_stalled(self) -> None:
-        """Kill a runner that holds the lock and does nothing (SIGSTOP, a hung disk): the kernel then frees its locks."""
+        """Kill a runner that holds the lock and does nothing (SIGSTOP, a hung disk); the kernel frees its locks."""
         try:
             beat_ns = self._lock_path.stat().st_mtime_ns
         except FileNotFoundError:

@@ -50,7 +50,5 @@ def _log_at_close(response: Response) -> Response:
     }
     started = g.get("started", time.monotonic())
     response.headers["X-Request-ID"] = str(g.get("request_id"))
-    response.call_on_close(
-        lambda: log.info(to_json({**fields, "ms": round((time.monotonic() - started) * 1000, 1)}))
-    )
+    response.call_on_close(lambda: log.info(to_json({**fields, "ms": round((time.monotonic() - started) * 1000, 1)})))
     return response

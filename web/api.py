@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
-from flask import Response, current_app, g, request, send_file
+from flask import Response, current_app, g, jsonify, request, send_file
 from flask_smorest import Blueprint
 from werkzeug.exceptions import BadRequest, NotFound
-from werkzeug.utils import safe_join
+from werkzeug.security import safe_join
 
 from jobs.errors import RunNotEnded, StoreError, UnknownJob
 from jobs.execution import run_folder
@@ -15,7 +16,7 @@ from jobs.locks import is_held
 from jobs.runs import Run
 from web import schemas, stream
 from web.auth import STREAM_TOKEN_S
-from web.launchbody import launch_parameters
+from web.launchbody import launch_parameters, query_values
 from web.offhub import off_hub
 from web.schemas import API, run_view
 
@@ -64,7 +65,7 @@ def view_of(run: Run) -> dict[str, Any]:
 
 
 def _accepted(run: Run) -> Response:
-    response: Response = current_app.json.response(view_of(run))
+    response = jsonify(view_of(run))
     response.status_code = 202
     response.headers["Location"] = f"{API}/runs/{run.id}"
     return response
@@ -98,12 +99,30 @@ def launch(name: str) -> Response:
     if key is not None and not 0 < len(key) <= MAX_KEY_CHARS:
         raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} characters.")
     run = off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=key)
-    if request.accept_mimetypes.best_match(["application/json", *stream.FORMS]) not in stream.FORMS:
+    if not stream.wants_stream(request):
         return _accepted(run)
     location = {"Content-Location": f"{API}/runs/{run.id}"}
-    return stream.stream_response(
-        headway.store, headway.feed, run.id, stream.Cursor(), request.environ, **location
-    )
+    return stream.stream_response(headway.store, headway.feed, run.id, stream.Cursor(), request.environ, **location)
+
+
+@jobs.get("/<name>/stream")
+@jobs.doc(
+    parameters=[
+        {"in": "query", "name": "token", "required": True, "schema": {"type": "string"}},
+        {"in": "header", "name": "Last-Event-ID", "schema": {"type": "string"}, "description": "`<run>-<seq>`"},
+    ],
+    responses={"200": {"description": "Server-Sent Events", "content": {"text/event-stream": {}}}},
+)
+def launch_stream(name: str) -> Response:
+    """Launch by GET and stream, for a plain EventSource. One token launches one run, and joins it ever after."""
+    headway = _headway()
+    stream.form_of(request)
+    job = headway.registry.usable(name)
+    given = dict(query_values(request, job))
+    run = off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=g.principal.launch_key)
+    cursor = stream.cursor_of(request, run.id)
+    location = {"Content-Location": f"{API}/runs/{run.id}"}
+    return stream.stream_response(headway.store, headway.feed, run.id, cursor, request.environ, **location)
 
 
 # Runs.
@@ -125,16 +144,14 @@ def list_runs(query: dict[str, Any]) -> Response:
         limit=limit,
     )
     more = found[-1].id if len(found) == limit else None
-    response: Response = current_app.json.response({"runs": [view_of(run) for run in found], "next": more})
-    return response
+    return jsonify(runs=[view_of(run) for run in found], next=more)
 
 
 @runs.get("/<run_id>")
 @runs.response(200, schemas.RunSchema)
 def get_run(run_id: str) -> Response:
     """One run."""
-    response: Response = current_app.json.response(view_of(off_hub(_headway().store.run, run_id, _owner())))
-    return response
+    return jsonify(view_of(off_hub(_headway().store.run, run_id, _owner())))
 
 
 @runs.delete("/<run_id>")
@@ -216,7 +233,12 @@ def token(wish: dict[str, Any]) -> dict[str, Any]:
     headway = _headway()
     if "run" in wish:
         off_hub(headway.store.run, wish["run"], _owner())
-    return {"token": headway.gate.sign("stream", owner=_owner(), **wish), "expires_in": STREAM_TOKEN_S}
+    if "job" in wish:
+        headway.registry.find(wish["job"])
+    return {
+        "token": headway.gate.sign("stream", owner=_owner(), n=secrets.token_hex(8), **wish),
+        "expires_in": STREAM_TOKEN_S,
+    }
 
 
 @service.get("/healthz")

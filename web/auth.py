@@ -30,11 +30,13 @@ OWNER = "default"
 COOKIE = "headway_session"
 SESSION_S = 30 * 86_400
 STREAM_TOKEN_S = 300
+JOIN_S = 86_400
+"""How long a token that has launched a run may still join it (an EventSource reconnects with the same address)."""
 ONE_TIME_LOGIN_S = 3600
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OPEN = frozenset({"auth.login", "auth.log_in", "auth.logout", "api.healthz", "api.readyz", "static"})
 """The endpoints that need no principal."""
-STREAMS = frozenset({"runs.events"})
+STREAMS = frozenset({"runs.events", "jobs.launch_stream"})
 """The endpoints that a stream token opens."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -43,11 +45,14 @@ bp = Blueprint("auth", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. ``by`` is how they showed it: key, session or token; ``run`` is all that a narrowed token opens."""
+    """Who asks. ``by`` is how they showed it: key, session or token.
+
+    ``launch_key`` is what a token's launch is known by: one token launches one run.
+    """
 
     owner: str
     by: str
-    run: str | None = None
+    launch_key: str | None = None
 
 
 class Gate:
@@ -83,6 +88,11 @@ class Gate:
         """Use a one-time login up; False when it is not good, or no longer. Blocks on the store."""
         found = self.read("login", token, ONE_TIME_LOGIN_S)
         return found is not None and self._store.spend(found["n"], now_ms() + ONE_TIME_LOGIN_S * 1000)
+
+    def launched(self, owner: str, launch_key: str) -> bool:
+        """Whether that key has launched a run that still goes on. Blocks on the store."""
+        run = self._store.launched(owner, launch_key)
+        return run is not None and not run.ended
 
     def _signer(self, purpose: str) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(self._signing, salt=purpose, signer_kwargs={"digest_method": hashlib.sha256})
@@ -130,11 +140,13 @@ def check_request() -> Response | None:
     principal = g.principal = principal_of(request)
     if principal is None:
         if request.path.startswith("/api/") or request.method not in SAFE_METHODS:
-            raise Unauthorized("Log in, or send the key: 'Authorization: Bearer <key>'. It is in the data folder, in 'key'.")
+            raise Unauthorized("Log in, or send 'Authorization: Bearer <key>'. The key is in the data folder.")
         target = request.full_path.rstrip("?") if request.path != "/" else None
         found = redirect(url_for("auth.login", next=target))
         assert isinstance(found, Response)
         return found
+    if request.endpoint == "jobs.launch_stream" and principal.by != "token":
+        raise Unauthorized("A launch by GET needs a token, never a cookie: POST /api/v1/token gives one.")
     if principal.by == "session":
         check_cross_site(request)
     return None
@@ -145,7 +157,7 @@ def check_host(request: Request) -> None:
     host = request.headers.get("Host", "").lower()
     name = re.sub(r":\d{1,5}$", "", host)
     if name not in LOCAL_HOSTS | current_app.extensions["headway"].settings.hosts:
-        raise SecurityError("This server does not answer for that host name. HEADWAY_ALLOWED_HOSTS names those it does.")
+        raise SecurityError("This server does not answer for that host. HEADWAY_ALLOWED_HOSTS names those it does.")
 
 
 def check_cross_site(request: Request) -> None:
@@ -184,13 +196,21 @@ def principal_of(request: Request) -> Principal | None:
 def _token_principal(gate: Gate, token: str) -> Principal:
     if request.endpoint not in STREAMS:
         raise Unauthorized("A token in the query opens streams only.")
+    launches = request.endpoint == "jobs.launch_stream"
+    launch_key = "token " + hashlib.sha256(token.encode()).hexdigest()
     found = gate.read("stream", token, STREAM_TOKEN_S)
+    if found is None and launches:  # a reconnect joins the run that the token launched, also when it has grown old
+        found = gate.read("stream", token, JOIN_S)
+        if found is not None and not off_hub(gate.launched, found["owner"], launch_key):
+            found = None
     if found is None:
         raise Unauthorized("The token is not valid, or no longer. Get a new one: POST /api/v1/token.")
-    run = found.get("run")
-    if run is not None and run != (request.view_args or {}).get("run_id"):
-        raise Forbidden("This token is for another run.")
-    return Principal(found["owner"], "token", run)
+    asked = request.view_args or {}
+    if ("run" in found and found["run"] != asked.get("run_id")) or (
+        "job" in found and found["job"] != asked.get("name")
+    ):
+        raise Forbidden("This token is for something else.")
+    return Principal(found["owner"], "token", launch_key)
 
 
 # Logging in and out.
@@ -244,7 +264,7 @@ def _logged_in(gate: Gate, target: str) -> Response:
 
 
 def safe_next(target: str | None) -> str:
-    """Where to go after the login: a path of this server, or ``/``. No ``//host``, no backslash, no control character."""
+    """Where to go after the login: a path of this server, else ``/``; no ``//host``, backslash, control character."""
     if not target or not re.fullmatch(r"/(?![/\\])[^\\\x00-\x20\x7f]*", target) or urlsplit(target).netloc:
         return "/"
     return target

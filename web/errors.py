@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from jobs import errors
 from jobs.events import to_json
+from web.stream import busy_response, wants_stream
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ def answer_headway(error: errors.HeadwayError) -> Response:
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
     if status >= 500:
         log.error("request %s: %s", g.get("request_id"), error)
+    if status in (429, 503) and wants_stream(request):
+        return busy_response(str(error))
     response = problem(status, str(error), errors=getattr(error, "errors", None))
     if status in (429, 503):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)

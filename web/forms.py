@@ -57,20 +57,24 @@ def field_hints(schema: Schema, kind: str) -> list[str]:
         hints.append("One a line.")
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
-        hints.append(f"{plain(low)} to {plain(high)}.")
+        hints.append(f"{low:,} to {high:,}.")
     elif low is not None:
-        hints.append(f"At least {plain(low)}.")
+        hints.append(f"At least {low:,}.")
     elif high is not None:
-        hints.append(f"At most {plain(high)}.")
+        hints.append(f"At most {high:,}.")
     if schema.get("format") == "password":
         hints.append("Never shown again, and forgotten when the run has ended.")
     return hints
 
 
-def starting_values(parameters: Schema) -> dict[str, Any]:
-    """What stands in a fresh form: the defaults, and the samples of fields that have none."""
-    properties = parameters.get("properties", {})
-    return {name: schema.get("default", schema.get("x-sample")) for name, schema in properties.items()}
+def default_values(parameters: Schema) -> dict[str, Any]:
+    """What stands in a fresh form."""
+    return {name: schema.get("default") for name, schema in parameters["properties"].items()}
+
+
+def sample_values(parameters: Schema) -> dict[str, Any]:
+    """What a newcomer can start with; offered, never assumed."""
+    return {name: schema["x-sample"] for name, schema in parameters["properties"].items() if "x-sample" in schema}
 
 
 def as_bool(value: Any) -> bool:
@@ -95,7 +99,7 @@ def as_input(value: Any, shape: str) -> str:
 
 def takes_files(parameters: Schema) -> bool:
     """Whether a form has to be sent as multipart."""
-    return any(schema.get("format") == "binary" for schema in parameters.get("properties", {}).values())
+    return any(schema.get("format") == "binary" for schema in parameters["properties"].values())
 
 
 def samples(job: Mapping[str, Any], origin: str) -> list[dict[str, str]]:
@@ -103,7 +107,7 @@ def samples(job: Mapping[str, Any], origin: str) -> list[dict[str, str]]:
     return [
         {
             "label": "curl",
-            "title": "In a shell: launches and follows to the end. The key is in HEADWAY_KEY.",
+            "title": "In a shell, with the key in HEADWAY_KEY:",
             "code": _curl(job, origin),
         },
         {"label": "JavaScript", "title": "On a page of this server:", "code": _javascript(job)},
@@ -142,7 +146,7 @@ def _javascript(job: Mapping[str, Any]) -> str:
         "events.onmessage = (event) => {\n"
         "  const { status, progress } = JSON.parse(event.data);\n"
         "  console.log(status, progress);\n"
-        '  if (status === "completed" || status === "error") events.close();\n'
+        '  if (status === "completed" || status === "error") {\n    events.close();\n  }\n'
         "};"
     )
 
@@ -153,7 +157,7 @@ def _sample(job: Mapping[str, Any]) -> dict[str, Any]:
     required = parameters.get("required", [])
     return {
         name: _sample_value(name, schema)
-        for name, schema in parameters.get("properties", {}).items()
+        for name, schema in parameters["properties"].items()
         if name in required or "x-sample" in schema
     }
 
@@ -179,4 +183,4 @@ def _form_text(value: Any) -> str:
     return "true" if value is True else "false" if value is False else as_lines(value)
 
 
-FILTERS = [as_bool, as_input, as_lines, field_hints, input_attributes, takes_files]
+FILTERS = [as_bool, as_input, as_lines, field_hints, input_attributes, sample_values, takes_files]

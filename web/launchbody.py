@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from flask import Request
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from jobs.registry import Job
+
+STREAM_QUERY = frozenset({"token", "after", "last_event_id"})
+"""What a query says to the stream, not to the job."""
 
 
 def launch_parameters(request: Request, job: Job) -> dict[str, Any]:
@@ -39,21 +43,30 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+def query_values(request: Request, job: Job) -> Iterator[tuple[str, Any]]:
+    """A launch by GET: its query without what belongs to the stream."""
+    values = MultiDict((name, value) for name, value in request.args.items(multi=True) if name not in STREAM_QUERY)
+    return _texts(values, job)
+
+
 def _form_values(request: Request, job: Job) -> Iterator[tuple[str, Any]]:
-    """A form's values as texts. An empty one means "not given", but for optional text, which may be empty."""
-    properties = job.parameters()["properties"]
-    required = {name for name, field in job.schema.fields.items() if field.required}
-    for name, values in request.form.lists():
-        described = properties.get(name, {})
-        if described.get("type") == "array" and len(values) > 1:
-            yield name, values
-        elif values[-1] != "" or (described.get("type") == "string" and _may_be_empty(described, name in required)):
-            yield name, values[-1]
+    yield from _texts(request.form, job)
     for name, files in request.files.lists():
         if files[-1].filename:
             yield name, files[-1]
 
 
+def _texts(form: MultiDict[str, str], job: Job) -> Iterator[tuple[str, Any]]:
+    """A form's values as texts. An empty one means "not given", but for optional text, which may be empty."""
+    properties = job.parameters()["properties"]
+    required = {name for name, field in job.schema.fields.items() if field.required}
+    for name, values in form.lists():
+        described = properties.get(name, {})
+        if described.get("type") == "array" and len(values) > 1:
+            yield name, values
+        elif values[-1] != "" or (described.get("type") == "string" and _may_be_empty(described, name in required)):
+            yield name, values[-1]
+
+
 def _may_be_empty(described: Mapping[str, Any], required: bool) -> bool:
     return not required and "format" not in described and "enum" not in described
-

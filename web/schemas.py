@@ -121,6 +121,7 @@ class TokenWishSchema(ma.Schema):
     """What a token is to be narrowed to."""
 
     run = fields.String(validate=validate.Length(max=64))
+    job = fields.String(validate=validate.Length(max=63))
 
 
 class TokenSchema(ma.Schema):

@@ -12,7 +12,7 @@ from jobs.store import Store
 from web.wording import columns
 
 SHOWN_ITEMS = 500
-"""Rows, and lines of the log, on the page: more make it slow to read and to draw (``static/js/tail.js`` keeps as many)."""
+"""Rows, and lines of the log, on the page: more would be slow to draw (``static/js/tail.js`` keeps as many)."""
 SHOWN_OUTPUT_CHARS = 200_000
 WINDOW_EVENTS = 3000
 """How far back a page looks; a plan is said early, so the first events are read as well."""

@@ -32,6 +32,7 @@ GOODBYES_S = 1.5
 """At a stop or reload the goodbyes are spread over so long, that not all clients return at once."""
 PAGE_EVENTS = 500
 RETRY_MS = (1000, 3000)
+BUSY_RETRY_MS = (15_000, 30_000)
 
 HEADERS = {
     "Cache-Control": "no-store, no-transform",
@@ -75,7 +76,7 @@ def _cursor(text: str, run: str) -> Cursor:
 
 def form_of(request: Request) -> str:
     """The form of stream that the request accepts. Raises NotAcceptable."""
-    form = request.accept_mimetypes.best_match(FORMS, default=None)
+    form = request.accept_mimetypes.best_match(FORMS)
     if form is None:
         raise NotAcceptable(f"Streams are served as {' or '.join(FORMS)}. Ask for that with the Accept header.")
     return form
@@ -105,6 +106,18 @@ def stream_response(
     response.headers["Content-Type"] = frame.CONTENT_TYPE
     response.call_on_close(stream.close)  # a generator that never started runs no `finally`
     return response
+
+
+def wants_stream(request: Request) -> bool:
+    """Whether a request that may be answered by JSON asks for a stream instead."""
+    return request.accept_mimetypes.best_match(["application/json", *FORMS]) in FORMS
+
+
+def busy_response(reason: str) -> Response:
+    """The answer "not now" to a request for a stream: 200 with one busy frame, since any other status would end an
+    EventSource for good."""
+    retry_ms = random.randint(*BUSY_RETRY_MS)
+    return Response(frame.busy(reason, retry_ms), headers=HEADERS, content_type=frame.CONTENT_TYPE)
 
 
 class Stream:

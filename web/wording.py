@@ -11,10 +11,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 STEP_SEPARATOR = " › "
 """Between the names of nested steps (``jobs/progress.py``)."""
 SUMMARY_CHARS = 90
 """Of a run's parameters in a list; the rest of the line belongs to the bar."""
+SHOWN_COLUMNS = 60
+"""A table with more cannot be read, and costs the browser dearly (``static/js/run_rows.js`` shows as many)."""
 ERROR_WORDS = {
     "failed": "Failed",
     "cancelled": "Cancelled",
@@ -74,9 +78,9 @@ def step_state(plan: Sequence[str], index: int, run: Run) -> str:
 
 
 def summary(run: Run) -> str:
-    """A run's parameters in half a line, its message where it has no parameters."""
-    said = [str(value) for value in run["params"].values() if isinstance(value, str | int) and str(value).strip()]
-    text = ", ".join(said) or run["message"] or ""
+    """A run's parameters in half a line: the first as it is, the others by their names."""
+    shown = [(name, value) for name, value in run["params"].items() if type(value) in (str, int) and value != ""]
+    text = " · ".join(f"{name} {value}" if at else str(value) for at, (name, value) in enumerate(shown))
     return text if len(text) <= SUMMARY_CHARS else text[:SUMMARY_CHARS] + "…"
 
 
@@ -146,9 +150,23 @@ def plain(number: float) -> str:
     return f"{number:.10g}" if isinstance(number, float) else str(number)
 
 
-def first_line(text: str) -> str:
-    """The first paragraph's first line."""
-    return text.strip().partition("\n")[0]
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a docstring. A line break inside one only wraps it, unless an item of a list follows."""
+    found = re.split(r"\n\s*\n", text.strip())
+    return [re.sub(r"\s*\n(?!\s*[-*] )\s*", " ", one) for one in found if one]
+
+
+def first_paragraph(text: str) -> str:
+    """What a docstring begins with: what the job does, in a sentence."""
+    return next(iter(paragraphs(text)), "")
+
+
+def with_code(text: str) -> Markup:
+    """Text in which `this` stands as code; all else is escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(one) if at % 2 else one for at, one in enumerate(parts))
 
 
 def as_json(value: Any) -> str:
@@ -156,9 +174,14 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def label(key: str) -> str:
+    """A key of a result as a label: broken_links reads Broken links; what is no plain name stays as it is."""
+    return key.replace("_", " ").capitalize() if re.fullmatch(r"[a-z][a-z0-9_]*", key) else key
+
+
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """All keys of the rows, in the order in which they were first seen."""
-    return list(dict.fromkeys(key for row in rows for key in row))
+    return list(dict.fromkeys(key for row in rows for key in row))[:SHOWN_COLUMNS]
 
 
 def web_address(value: Any) -> bool:
@@ -185,7 +208,7 @@ def _time(iso: str) -> datetime:
 
 
 FILTERS = [
-    ago, as_json, clock, columns, counted, duration, filesize, first_line, headline, percent, plain, shown_of,
-    status_word, step_state, subline, summary, tone, took, value_text, worked_s,
+    ago, as_json, clock, columns, counted, duration, filesize, first_paragraph, headline, label, paragraphs, percent,
+    plain, shown_of, status_word, step_state, subline, summary, tone, took, value_text, with_code, worked_s,
 ]  # fmt: skip
 TESTS = [grid_like, table_like, web_address]

@@ -156,7 +156,7 @@ def kinds(
         "colour": colour.value,
         "lines": lines,
         "secret": str(secret),
-        "upload": None if upload is None else [upload.name, upload.bytes, upload.text()],
+        "upload": None if upload is None else [upload.name, upload.size, upload.text()],
         "setting": progress.setting("CRAWL_ALLOW"),
     }
 

@@ -217,6 +217,9 @@ def test_more_than_the_queue_takes_is_refused(new_server) -> None:  # type: igno
     answers = [server.http.post("/api/v1/jobs/hold/runs", json={}) for _ in range(6)]
     assert answers[-1].headers["Retry-After"]
     problem(answers[-1], 429)
+    busy = server.http.post("/api/v1/jobs/hold/runs", json={}, headers={"Accept": "text/event-stream"})
+    assert busy.status_code == 200
+    assert busy.text.startswith("event: busy\nretry: ")
 
 
 def test_the_api_describes_itself(server: Server) -> None:
@@ -226,6 +229,7 @@ def test_the_api_describes_itself(server: Server) -> None:
         "/api/v1/jobs",
         "/api/v1/jobs/{name}",
         "/api/v1/jobs/{name}/runs",
+        "/api/v1/jobs/{name}/stream",
         "/api/v1/runs",
         "/api/v1/runs/{run_id}",
         "/api/v1/runs/{run_id}/events",

@@ -71,6 +71,27 @@ def test_a_stream_token_opens_streams_only(server: Server) -> None:
     assert server.http.post("/api/v1/token", json={"rum": run}).status_code == 422
 
 
+def test_a_token_launches_one_run_by_get(server: Server) -> None:
+    """The same address opened again, or a reconnect, joins the run; other parameters are refused, cookies too."""
+    token = server.http.post("/api/v1/token", json={"job": "emit"}).json()["token"]
+    address = f"/api/v1/jobs/emit/stream?n=3&token={token}"
+    first = anonymous(server, "GET", address)
+    again = anonymous(server, "GET", address)
+    run = first.headers["Content-Location"].rpartition("/")[2]
+    assert again.headers["Content-Location"] == first.headers["Content-Location"]
+    assert first.text.split("\n\n", 1)[1] == again.text.split("\n\n", 1)[1]
+    assert server.run(run)["result"] == {"n": 3}
+    head = server.run(run)["cursor"]
+    assert anonymous(server, "GET", address, headers={"Last-Event-ID": f"{run}-{head}"}).status_code == 204
+    assert anonymous(server, "GET", address.replace("n=3", "n=4")).status_code == 409
+    assert anonymous(server, "GET", f"/api/v1/jobs/tell/stream?token={token}").status_code == 403
+    assert server.http.get("/api/v1/jobs/emit/stream?n=3").status_code == 401
+    with logged_in(server) as browser:
+        assert browser.get("/api/v1/jobs/emit/stream?n=3").status_code == 401
+    bad = server.http.post("/api/v1/token", json={"job": "emit"}).json()["token"]
+    assert anonymous(server, "GET", f"/api/v1/jobs/emit/stream?n=x&token={bad}").status_code == 422
+
+
 def test_the_printed_address_logs_in_once(new_server) -> None:  # type: ignore[no-untyped-def]
     """The second time it leads to the login page; the cookie is HttpOnly and SameSite."""
     server = new_server(workers="1")

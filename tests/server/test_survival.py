@@ -208,3 +208,18 @@ def test_a_client_that_leaves_frees_its_stream_at_once(new_server) -> None:  # t
     with server.stream(run) as events:
         assert next(events).event == "hello"
     wait_for(lambda: f'/runs/{run}/events","status":200' in server.log(), 5, "the stream to be closed")
+
+
+def test_flask_run_serves_with_the_runner_inside(tmp_path: Path) -> None:
+    """The development server, without gunicorn and gevent: the same API, streams and runs."""
+    server = Server(tmp_path / "data", workers=1)
+    server.start(("-m", "flask", "--app", "app", "run", "--port", str(server.port)))
+    token = server.http.post("/api/v1/token", json={}).json()["token"]
+    run = server.launch("emit", n=20, rate=100)
+    events = server.events(run)
+    assert updates(events)[-1]["status"] == "completed"
+    child = server.launch("spin", seconds=0.2)
+    assert updates(server.events(child))[-1]["status"] == "completed"
+    assert httpx.get(f"{server.url}/api/v1/runs/{run}/events?token={token}").status_code == 200
+    assert token not in server.log()
+    server.stop()

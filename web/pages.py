@@ -1,0 +1,189 @@
+"""The HTML pages. Each is true as it comes from the server: scripts only keep it so while things go on.
+
+Forms are sent as any form and answered with 303 to what they made; bad parameters come back in the form with 422.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flask import (
+    Blueprint,
+    Flask,
+    copy_current_request_context,
+    current_app,
+    g,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from flask.blueprints import BlueprintSetupState
+from flask.typing import ResponseReturnValue
+
+from jobs.errors import BadParameters, RunEnded, UnknownJob
+from jobs.launch import MASK
+from jobs.registry import Job, Registry
+from jobs.runs import Run
+from web import forms, wording
+from web.launchbody import launch_parameters
+from web.offhub import off_hub
+from web.schemas import JOB, run_view
+from web.story import SHOWN_ITEMS, story_of
+
+LATEST_RUNS = 6
+RUNS_A_PAGE = 50
+MAX_SHOWN_RESULT = 256 * 1024
+"""Characters of JSON. A longer result would take long to draw and longer to read; it is offered as a download."""
+MOST_NESTED = 6
+"""Levels of a result that are drawn as lists and tables; what lies deeper is shown as JSON."""
+
+bp = Blueprint("pages", __name__)
+
+
+@bp.get("/")
+def jobs() -> ResponseReturnValue:
+    """All jobs, and the latest runs."""
+    headway = current_app.extensions["headway"]
+    found = off_hub(headway.store.runs, g.principal.owner, limit=LATEST_RUNS)
+    described = JOB.dump(_sorted(headway.registry), many=True)
+    return render_template("jobs.html", jobs=described, runs=[_shown(run) for run in found])
+
+
+@bp.get("/jobs/<name>")
+def job(name: str) -> ResponseReturnValue:
+    """A job's form; with ``?run=`` filled in as that run was, with ``?example=1`` as its author suggests."""
+    headway = current_app.extensions["headway"]
+    found = headway.registry.find(name)
+    values = forms.default_values(found.parameters())
+    if "example" in request.args:
+        values |= forms.sample_values(found.parameters())
+    if before := request.args.get("run"):
+        values |= _reusable(off_hub(headway.store.run, before, g.principal.owner))
+    return _form(found, values, {})
+
+
+@bp.post("/jobs/<name>")
+def launch(name: str) -> ResponseReturnValue:
+    """Launch from the form."""
+    headway = current_app.extensions["headway"]
+    found = headway.registry.find(name)
+    given = launch_parameters(request, found)
+    try:
+        run = off_hub(headway.launcher.launch, name, given, g.principal.owner)
+    except BadParameters as error:
+        typed = {field: values[-1] for field, values in request.form.lists()}
+        return _form(found, typed, _by_field(error.errors)), 422
+    return redirect(url_for("pages.run", run_id=run.id), 303)
+
+
+@bp.get("/runs")
+def runs() -> ResponseReturnValue:
+    """The history, newest first."""
+    headway = current_app.extensions["headway"]
+    filters = {name: request.args.get(name) or None for name in ("job", "status")}
+    before = request.args.get("before") or None
+    found = off_hub(headway.store.runs, g.principal.owner, **filters, before=before, limit=RUNS_A_PAGE + 1)
+    return render_template(
+        "runs.html",
+        runs=[_shown(run) for run in found[:RUNS_A_PAGE]],
+        next=found[RUNS_A_PAGE - 1].id if len(found) > RUNS_A_PAGE else None,
+        before=before,
+        filters=filters,
+        jobs=_sorted(headway.registry),
+    )
+
+
+@bp.get("/runs/<run_id>")
+def run(run_id: str) -> ResponseReturnValue:
+    """One run, as it is now; its page follows it from there."""
+    found, result, story = off_hub(_told, current_app.extensions["headway"].store, run_id, g.principal.owner)
+    job = _job_of(found)
+    too_large = result is not None and len(result) > MAX_SHOWN_RESULT
+    draw = copy_current_request_context(render_template)
+    return off_hub(  # five hundred rows take 50 ms to draw, which every stream of this worker would feel
+        draw,
+        "run.html",
+        run=_shown(found) | {"result": json.loads(result or "null") if not too_large else None},
+        result_too_large=too_large,
+        story=story,
+        titles=_titles(job),
+        runnable=job is not None and job.problem is None,
+    )
+
+
+@bp.post("/runs/<run_id>/cancellation")
+def cancel(run_id: str) -> ResponseReturnValue:
+    """Ask for a run's end. One that has ended meanwhile simply shows so."""
+    try:
+        off_hub(current_app.extensions["headway"].launcher.cancel, run_id, g.principal.owner)
+    except RunEnded:
+        pass
+    return redirect(url_for("pages.run", run_id=run_id), 303)
+
+
+@bp.post("/runs/<run_id>/retry")
+def retry(run_id: str) -> ResponseReturnValue:
+    """Run the same again."""
+    again = off_hub(current_app.extensions["headway"].launcher.retry, run_id, g.principal.owner)
+    return redirect(url_for("pages.run", run_id=again.id), 303)
+
+
+def _sorted(registry: Registry) -> list[Job]:
+    """By title; those that do not load come last."""
+    return sorted(registry, key=lambda job: (job.problem is not None, job.title.lower()))
+
+
+def _form(job: Job, values: Mapping[str, Any], errors: Mapping[str, list[str]]) -> str:
+    described = JOB.dump(job)
+    code = forms.samples(described, request.host_url.rstrip("/")) if job.problem is None else []
+    return render_template("job.html", job=described, values=values, errors=errors, samples=code)
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    return run_view(run, _job_of(run))
+
+
+def _job_of(run: Run) -> Job | None:
+    """The run's job; None where its file is gone."""
+    try:
+        found: Job = current_app.extensions["headway"].registry.find(run.job)
+    except UnknownJob:
+        return None
+    return found
+
+
+def _told(store: Any, run_id: str, owner: str) -> tuple[Run, str | None, dict[str, Any]]:
+    """A run, its result and what it has said, in one visit to the store."""
+    run = store.run(run_id, owner)
+    result = store.result(run_id, owner) if run.status == "completed" else None
+    return run, result, story_of(store, run_id, run.head)
+
+
+def _reusable(run: Run) -> dict[str, Any]:
+    """The parameters of a run that may stand in a form again: no secrets, no uploads."""
+    return {name: value for name, value in run.params.items() if value != MASK and not isinstance(value, dict)}
+
+
+def _titles(job: Job | None) -> dict[str, str]:
+    properties = job.parameters()["properties"] if job is not None else {}
+    return {name: schema.get("title", name) for name, schema in properties.items()}
+
+
+def _by_field(errors: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Messages by form field: those of a list's items (``urls.0``) belong to the list."""
+    found: dict[str, list[str]] = {}
+    for name, messages in errors.items():
+        found.setdefault(name.partition(".")[0], []).extend(messages)
+    return found
+
+
+@bp.record_once
+def _set_up(state: BlueprintSetupState) -> None:
+    app: Flask = state.app  # type: ignore[assignment]  # a blueprint is set up by an app
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters |= {one.__name__: one for one in (*wording.FILTERS, *forms.FILTERS)}
+    app.jinja_env.tests |= {one.__name__: one for one in wording.TESTS}
+    app.jinja_env.globals |= {"SHOWN_ITEMS": SHOWN_ITEMS, "MOST_NESTED": MOST_NESTED}

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from jobs.errors import HeadwayError, SettingsError
-from jobs.runner import start_process
+from jobs.runner import SWITCH_INTERVAL_S, start_process
 from jobs.settings import Settings
 from jobs.store import Store
 from jobs.supervisor import retire_runners, stop_runners
@@ -85,6 +85,7 @@ def post_worker_init(worker: Any) -> None:
     """
     import gevent
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # beside the hub run native threads: SQLite, the drawing of large pages
     feed = worker.wsgi.extensions["headway"].feed
     loop = gevent.get_hub().loop
 

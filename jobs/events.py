@@ -98,8 +98,8 @@ class Ending:
     files: tuple[Mapping[str, Any], ...] = ()
 
 
-def last_update(ending: Ending, previous: str, result_url: str) -> str:
-    """The body of a run's last update, given the body of the update before it.
+def last_update(ending: Ending, previous: str, run_url: str) -> str:
+    """The body of a run's last update, given the body of the update before it and where the API has the run.
 
     A completed run stands at 100 %, one that failed at the percent that it reached. A result that is too large for a
     frame is named by its URL instead.
@@ -107,13 +107,13 @@ def last_update(ending: Ending, previous: str, result_url: str) -> str:
     before = json.loads(previous)
     end: dict[str, object] = {}
     if ending.files:
-        end["files"] = list(ending.files)
+        end["files"] = [{**file, "url": f"{run_url}/files/{file['name']}"} for file in ending.files]
     if ending.status == "completed":
         update = ProgressUpdate("completed", 100, ending.message or "Done")
         result = ending.result or "null"
         if len(result) + len(to_json(end)) <= MAX_BODY_BYTES:
             return update.body(data=json.loads(result), **end)
-        return update.body(data=None, result_url=result_url, **end)
+        return update.body(data=None, result_url=f"{run_url}/result", **end)
     message = ending.message or ""
     update = ProgressUpdate("error", before["progress"], message, before["step"])
     return update.body(error={"code": ending.code, "message": message}, **end)

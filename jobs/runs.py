@@ -24,6 +24,11 @@ def new_run_id() -> str:
     return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
 
 
+def run_url(run: str) -> str:
+    """Where the API has a run: last updates name their files and large results by it."""
+    return f"/api/v1/runs/{run}"
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One execution of a job, as the store knows it. Times are milliseconds since 1970.

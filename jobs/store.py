@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from jobs.errors import KeyReused, QueueFull, RunEnded, RunNotEnded, StoreBusy, StoreError, UnknownRun
 from jobs.events import Draft, Ending, ErrorCode, Event, ProgressUpdate, last_update, now_ms, to_json
-from jobs.runs import Claim, Run
+from jobs.runs import Claim, Run, run_url
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 10.0
@@ -249,7 +249,7 @@ class Store:
                     continue
                 known[1] += 1
                 if isinstance(one, Ending):
-                    body = last_update(one, known[2], f"/api/v1/runs/{one.run}/result")
+                    body = last_update(one, known[2], run_url(one.run))
                     event = Event(one.run, known[1], "update", one.time_ms, body, last=True)
                     endings.append((one, event))
                     del heads[one.run]
@@ -457,7 +457,7 @@ class Store:
 
     def _end_now(self, connection: sa.Connection, run: Run, ending: Ending) -> Event:
         previous = ProgressUpdate("processing", run.progress, run.message, run.step).body()
-        body = last_update(ending, previous, "")
+        body = last_update(ending, previous, run_url(run.id))
         event = Event(run.id, run.head + 1, "update", ending.time_ms, body, last=True)
         connection.execute(_events.insert(), [_event_row(event)])
         self._finish(connection, ending, event)

@@ -9,7 +9,7 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from jobs.registry import Job
-from jobs.runs import Run
+from jobs.runs import Run, run_url
 from jobs.store import MAX_RUNS_LISTED
 from web.frame import iso_time
 
@@ -143,7 +143,7 @@ JOB = JobSchema()
 
 def run_view(run: Run, job: Job | None) -> dict[str, Any]:
     """A run as a dict that RunSchema dumps: what the store knows, and where things are."""
-    url = f"{API}/runs/{run.id}"
+    url = run_url(run.id)
     found: dict[str, Any] = RUN.dump(run)
     return found | {
         "job_title": job.title if job is not None else run.job,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from jobs.events import Event
 from jobs.store import Store
+from web.frame import iso_time
 from web.wording import columns
 
 SHOWN_ITEMS = 500
@@ -29,7 +29,7 @@ def story_of(store: Store, run: str, head: int) -> dict[str, Any]:
         if event.kind == "plan":
             said["plan"].append(json.loads(event.body))
     for event in events:
-        said[event.kind].append(json.loads(event.body) | {"time": _iso(event.time_ms)})
+        said[event.kind].append(json.loads(event.body) | {"time": iso_time(event.time_ms)})
     output = "".join(one["text"] for one in said["output"])
     rows = [one["row"] for one in said["row"]]
     return {
@@ -48,7 +48,3 @@ def _between(store: Store, run: str, after: int, head: int) -> Iterable[Event]:
     if head <= after:
         return []
     return store.events_after(run, after, limit=head - after).events
-
-
-def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

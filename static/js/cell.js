@@ -1,5 +1,5 @@
 /** Only these may become links: javascript: and data: never do. */
-const WEB_ADDRESS = /^https?:\/\/[^\s\x00-\x1f]+$/i;
+const WEB_ADDRESS = /^https?:\/\/[^\s\x00-\x1f]+$/;
 
 /**
  * A value as a table cell: the same as the macro `cell` in templates/parts/value.html.

@@ -17,8 +17,8 @@ export class RunCancel extends HTMLElement {
     const form = /** @type {HTMLFormElement} */ (event.target);
     const button = form.querySelector("button");
     event.preventDefault();
-    if (!button || button.disabled) return;
-    button.disabled = true;
+    if (!button || button.ariaDisabled) return;
+    button.ariaDisabled = "true"; // not disabled: it would lose the focus
     button.textContent = "Cancelling…";
     const answer = await fetch(form.action, { method: "POST" }).catch(() => null);
     if (!answer?.ok) form.submit();

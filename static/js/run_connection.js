@@ -18,7 +18,9 @@ const WORDS = {
  * How the page's connection is, where that matters to the reader: "Connection lost, retrying in 4 s". The seconds are
  * kept from screen readers, which would read them out one by one.
  *
- *     <run-connection></run-connection>
+ * What stands in it for those without scripts goes.
+ *
+ *     <run-connection>As it was when loaded. <a href="/runs/01...">Load it again</a></run-connection>
  */
 export class RunConnection extends HTMLElement {
   #stop = () => {};

@@ -29,7 +29,7 @@ export class RunList extends HTMLElement {
 
   #wait() {
     clearTimeout(this.#timer);
-    if (this.querySelector("[data-run]")) this.#timer = setTimeout(() => this.#look(), LOOK_EVERY_MS);
+    if (!document.hidden && this.querySelector("[data-run]")) this.#timer = setTimeout(() => this.#look(), LOOK_EVERY_MS);
   }
 
   async #look() {

@@ -1,5 +1,7 @@
 /** Between two tries to load the page anew, in ms. */
 const RETRY_MS = 2000;
+/** A new button does nothing at first: the second click of a double click on "Cancel" must not hit "Run again". */
+const SETTLE_MS = 400;
 
 /**
  * A part of a run's page that the server draws anew when the run's status has changed: its actions, its result and
@@ -8,6 +10,22 @@ const RETRY_MS = 2000;
  *     <server-part id="run-result">...</server-part>
  */
 export class ServerPart extends HTMLElement {
+  connectedCallback() {
+    this.addEventListener("click", this, { capture: true });
+  }
+
+  disconnectedCallback() {
+    this.removeEventListener("click", this, { capture: true });
+  }
+
+  /** @param {Event} event */
+  handleEvent(event) {
+    const target = /** @type {Element} */ (event.target);
+    if (!target.closest("[aria-disabled]")) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
   /** @param {Document} page the same page, as the server draws it now */
   drawFrom(page) {
     const newer = page.getElementById(this.id);
@@ -15,6 +33,7 @@ export class ServerPart extends HTMLElement {
     const hadFocus = this.contains(document.activeElement);
     this.replaceChildren(...document.importNode(newer, true).childNodes);
     if (hadFocus) this.#takeFocus();
+    for (const button of this.querySelectorAll(".button")) settle(button);
   }
 
   /** The focused button is gone: its successor takes the focus, so that the keyboard stays where it was. */
@@ -22,6 +41,12 @@ export class ServerPart extends HTMLElement {
     const next = this.querySelector("a, button");
     if (next instanceof HTMLElement) next.focus();
   }
+}
+
+/** @param {Element} button */
+function settle(button) {
+  button.ariaDisabled = "true";
+  setTimeout(() => (button.ariaDisabled = null), SETTLE_MS);
 }
 
 /**

@@ -29,7 +29,7 @@ export class ServerPart extends HTMLElement {
   /** @param {Document} page the same page, as the server draws it now */
   drawFrom(page) {
     const newer = page.getElementById(this.id);
-    if (!newer) return;
+    if (!newer || newer.isEqualNode(this)) return; // the button that somebody is about to press stays the same one
     const hadFocus = this.contains(document.activeElement);
     this.replaceChildren(...document.importNode(newer, true).childNodes);
     if (hadFocus) this.#takeFocus();

@@ -91,6 +91,7 @@ def test_a_run_is_launched_and_cancelled_with_the_keyboard_alone(visitor):
     page.keyboard.type("500")
     press("Enter")
     expect(visitor.headline).to_have_text("Walking")
+    page.wait_for_function("() => customElements.get('run-cancel')")  # before it, the form is sent as any other
     cancel = page.get_by_role("button", name="Cancel")
     cancel.focus()
     press("Enter")

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 QUEUE_LENGTH = 20_000
 BATCH = 1_000
 """Most drafts in one transaction: longer ones hold the write lock for more than a few ms and gain nothing."""
+PAUSE_PER_DRAFT_S = 0.001
+MAX_PAUSE_S = 0.02
+"""A transaction costs half a millisecond however little is in it. So after a batch the recorder rests, the longer the
+more there was: one update now and then is written at once, thousands a second come in batches of a hundred."""
 OWED_RETRY_S = 0.005
 STORE_RETRY_S = 0.5
 
@@ -54,6 +58,7 @@ class Recorder:
             if closing:
                 return
             owed = self._bus.flush()
+            time.sleep(min(MAX_PAUSE_S, len(batch) * PAUSE_PER_DRAFT_S))
 
     def _next_batch(self, wait_s: float | None) -> tuple[list[Draft | Ending], bool]:
         """All that is there, after waiting for the first; and whether the recorder is to end after it."""

@@ -1,9 +1,10 @@
 """One request and its answer over one connection, within limits that hold for every byte.
 
-urllib3 connects and verifies. What follows is done here, for two reasons. Every wait for bytes must know the deadline of the
-whole fetch and whether the run was cancelled, also in the middle of a header line; so the sockets themselves ask
-(:class:`Budget`). And headers are read without the e-mail parser of ``http.client``, which bounds a line and the number of
-lines but not their sum, and takes two thirds of the time of a small page.
+urllib3 connects and verifies. What follows is done here, for two reasons. Every wait for bytes must know the deadline
+of the whole fetch and whether the run was cancelled, also in the middle of a header line; so the sockets themselves ask
+(:class:`Budget`). And headers are read without the e-mail parser of ``http.client``, which bounds a line and the number
+of lines but not their sum. The whole takes a third of the time of ``pool.request()`` for a small page, which matters to
+a crawl more than to others.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import brotli
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import BrotliDecoder, ContentDecoder, DeflateDecoder, GzipDecoder
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from jobs.library.fetch_errors import BadResponse, Disconnected, FetchError, Overdue, TooLarge, Untrusted
 
@@ -45,8 +47,19 @@ ACCEPT_ENCODING = "gzip, deflate, br"
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n]*)?\r?\n")
 _NO_BODY = frozenset({204, 304})
 
-Want = Callable[[int, Mapping[str, str]], bool]
-"""Decides from status and headers (names in lower case) whether the body is read."""
+
+@dataclass(frozen=True, slots=True)
+class BodyPolicy:
+    """What of an answer's body is read, and what is kept of it. Sizes are those after unpacking."""
+
+    want: Callable[[int, Mapping[str, str]], bool] | None = None
+    """Decides from status and headers (names in lower case) whether it is read at all. Defaults to yes."""
+    max_bytes: int | None = None
+    """A larger one is an error. Defaults to the limit."""
+    cut: bool = False
+    """A larger one is no error, but read only so far."""
+    keep_bytes: int | None = None
+    """The rest is counted and dropped. Defaults to all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,12 @@ class Budget:
         if left <= 0:
             raise Overdue(f"took longer than {self.limits.total_s:g} s in all")
         return min(most, left)
+
+    def overdue(self, waited_s: float) -> Overdue:
+        """What a wait that ended without an answer means."""
+        if self._deadline - time.monotonic() < 0.001:
+            return Overdue(f"took longer than {self.limits.total_s:g} s in all")
+        return Overdue(f"did not answer for {waited_s:g} s")
 
 
 class GuardedSocket(socket.socket):
@@ -142,13 +161,21 @@ Connection = PlainConnection | TLSConnection
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """A body, unpacked: what was kept of it, its size as far as it was read, and whether it was read to the end."""
+
+    kept: bytes
+    size: int
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as it came. ``body`` is unpacked, or None where it was not wanted."""
+    """An answer as it came. ``body`` is None where it was not wanted."""
 
     status: int
     headers: dict[str, str]
-    body: bytes | None
-    complete: bool
+    body: Body | None
     reusable: bool
 
 
@@ -156,12 +183,15 @@ class _Answer(http.client.HTTPResponse):
     """``http.client``'s response for the framing of the body; the head is read by :meth:`read_head`."""
 
     fields: dict[str, str]
+    begun = False
+    """Whether a status line has come: the request has been worked on and may not be sent again."""
 
     def read_head(self, most_bytes: int) -> None:
         """Read status line and headers, past interim (1xx) answers. Raises TooLarge, BadResponse, Disconnected."""
-        lines = _Lines(self.fp, most_bytes)
+        lines = _Lines(cast(BinaryIO, self.fp), most_bytes)
         while True:
             version, self.status = _status_line(lines)
+            self.begun = True
             self.fields = fields = _headers(lines)
             if self.status >= 200:
                 break
@@ -195,7 +225,7 @@ class _Lines:
 
     __slots__ = ("_left", "_readline", "any")
 
-    def __init__(self, file: http.client._BufferedReaderStream, most_bytes: int) -> None:
+    def __init__(self, file: BinaryIO, most_bytes: int) -> None:
         self._readline = file.readline
         self._left = most_bytes
         self.any = False
@@ -219,7 +249,7 @@ def _status_line(lines: _Lines) -> tuple[int, int]:
 
 
 def _headers(lines: _Lines) -> dict[str, str]:
-    """Header fields by name in lower case; repeated ones are joined (RFC 9110, 5.2). Lines that are none are left out."""
+    """Header fields by name in lower case, repeated ones joined (RFC 9110, 5.2); lines that are none are left out."""
     fields: dict[str, str] = {}
     while (line := lines.next()) not in (b"\r\n", b"\n"):
         name, colon, value = line.decode("latin-1").partition(":")
@@ -238,21 +268,8 @@ def _length(text: str) -> int:
     return int(length)
 
 
-def exchange(
-    connection: Connection,
-    request: bytes,
-    budget: Budget,
-    *,
-    method: str = "GET",
-    want: Want | None = None,
-    max_bytes: int | None = None,
-    cut: bool = False,
-) -> Reply:
-    """Send a request over an open connection and read the answer; the connection is not closed.
-
-    ``max_bytes`` (default: the limit) bounds the unpacked body; a larger one raises TooLarge, or is returned as far as
-    that where ``cut``. Raises FetchError.
-    """
+def exchange(connection: Connection, request: bytes, budget: Budget, policy: BodyPolicy, method: str = "GET") -> Reply:
+    """Send a request over an open connection and read the answer; the connection is not closed. Raises FetchError."""
     sock = connection.sock
     assert isinstance(sock, GuardedSocket | GuardedTLSSocket)
     sock.budget = budget
@@ -262,27 +279,28 @@ def exchange(
         sock.sendall(request)
         answer = _Answer(sock, method=method)
         answer.read_head(budget.limits.header_bytes)
-        body, complete = None, True
-        if want is None or want(answer.status, answer.fields):
-            most = budget.limits.body_bytes if max_bytes is None else max_bytes
-            body, complete = _read_body(answer, budget.limits.ratio, most, cut)
+        body = None
+        if policy.want is None or policy.want(answer.status, answer.fields):
+            body = _read_body(answer, policy, budget.limits)
         elif answer.length is not None and answer.length <= DRAIN_BYTES:
             answer.read()
-        return Reply(answer.status, answer.fields, body, complete, answer.ended and not answer.will_close)
+        return Reply(answer.status, answer.fields, body, answer.ended and not answer.will_close)
+    except TimeoutError as error:
+        raise budget.overdue(budget.limits.read_s) from error
     except (http.client.HTTPException, OSError, ValueError) as error:
-        raise failure(error, budget.limits, answered=answer is not None and answer.status != http.client._UNKNOWN) from error
+        raise failure(error, answered=answer is not None and answer.begun) from error
     finally:
         if answer is not None:
             answer.close()
 
 
-def failure(error: Exception, limits: Limits, *, answered: bool = False) -> FetchError:
-    """What a low-level error means to the user."""
+def failure(error: Exception, *, answered: bool = False) -> FetchError:
+    """What a low-level error, other than a time-out, means to the user."""
     match error:
-        case TimeoutError():
-            return Overdue(f"did not answer for {limits.read_s:g} s")
         case ssl.SSLCertVerificationError():
             return Untrusted(f"its certificate is not trusted ({error.verify_message})")
+        case CertificateError():
+            return Untrusted("its certificate is for another name")
         case ssl.SSLError():
             return Untrusted(f"no secure connection ({error.reason or 'TLS error'})")
         case ConnectionRefusedError():
@@ -295,25 +313,28 @@ def failure(error: Exception, limits: Limits, *, answered: bool = False) -> Fetc
             return BadResponse("the answer is not HTTP")
 
 
-def _read_body(answer: _Answer, ratio: int, most: int, cut: bool) -> tuple[bytes, bool]:
-    """The unpacked body and whether that is all of it."""
+def _read_body(answer: _Answer, policy: BodyPolicy, limits: Limits) -> Body:
+    most = limits.body_bytes if policy.max_bytes is None else policy.max_bytes
+    keep = most if policy.keep_bytes is None else policy.keep_bytes
     decoder = _decoder(answer.fields.get("content-encoding", ""))
-    if decoder is None and answer.length is not None and answer.length <= min(CHUNK_BYTES, most):
-        return answer.read(), True
-    body, packed = bytearray(), 0
+    if decoder is None and answer.length is not None and answer.length <= min(CHUNK_BYTES, most, keep):
+        kept = answer.read()  # the usual page, in one piece
+        return Body(kept, len(kept))
+    body, size, packed = bytearray(), 0, 0
     while piece := answer.read(CHUNK_BYTES):
         packed += len(piece)
         for plain in (piece,) if decoder is None else unpacked(decoder, piece):
-            body += plain
-            if len(body) > most:
-                if cut:
-                    return bytes(body[:most]), False
+            size += len(plain)
+            body += plain[: max(0, keep - len(body))]
+            if size > most:
+                if policy.cut:
+                    return Body(bytes(body[:most]), most, complete=False)
                 raise TooLarge(f"is larger than {_size(most)}")
-            if len(body) > max(RATIO_FROM_BYTES, ratio * packed):
-                raise TooLarge(f"unpacks to more than {ratio} times its size")
+            if size > max(RATIO_FROM_BYTES, limits.ratio * packed):
+                raise TooLarge(f"unpacks to more than {limits.ratio} times its size")
     if answer.length:
         raise http.client.IncompleteRead(b"", answer.length)
-    return bytes(body), True
+    return Body(bytes(body), size)
 
 
 def _decoder(encoding: str) -> ContentDecoder | None:
@@ -329,9 +350,11 @@ def _decoder(encoding: str) -> ContentDecoder | None:
 def unpacked(decoder: ContentDecoder, piece: bytes) -> Iterator[bytes]:
     """What ``piece`` unpacks to, at most CHUNK_BYTES at a time. Raises BadResponse."""
     try:
-        yield decoder.decompress(piece, max_length=CHUNK_BYTES)
-        while decoder.has_unconsumed_tail:
-            yield decoder.decompress(b"", max_length=CHUNK_BYTES)
+        # Until nothing comes: brotli keeps unpacked data back although it "can accept more" (brotli 1.2.1).
+        plain = decoder.decompress(piece, max_length=CHUNK_BYTES)
+        while plain:
+            yield plain
+            plain = decoder.decompress(b"", max_length=CHUNK_BYTES)
     except (zlib.error, brotli.error) as error:
         raise BadResponse("is packed, and the packing is damaged") from error
 

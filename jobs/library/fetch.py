@@ -1,9 +1,9 @@
 """The one guarded way to the web. Whatever a job fetches, it fetches here: pages, robots.txt, sitemaps, web hooks.
 
-Only http and https, only ports 80 and 443, only addresses on the public internet (:mod:`jobs.library.addresses`). A host
-is looked up once per connection, every answer must pass, and the connection goes to an answer that passed, so that a name
-which changes its address in between gains nothing. Redirects are followed here, each under the same rules. There are
-no proxies, no .netrc, no cookies. Exceptions are exact ``host:port`` pairs from the setting CRAWL_ALLOW.
+Only http and https, only ports 80 and 443, only addresses on the public internet (:mod:`jobs.library.addresses`). A
+host is looked up once per connection, every answer must pass, and the connection goes to an answer that passed, so that
+a name which changes its address in between gains nothing. Redirects are followed here, each under the same rules.
+There are no proxies, no .netrc, no cookies. Exceptions are exact ``host:port`` pairs from the setting CRAWL_ALLOW.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from urllib.parse import quote, urljoin
 
+from urllib3.util.ssl_match_hostname import CertificateError
+
 from jobs.library.addresses import denial, is_own
 from jobs.library.exchange import (
     ACCEPT_ENCODING,
+    Body,
+    BodyPolicy,
     Budget,
     Connection,
     GuardedSocket,
@@ -32,13 +36,12 @@ from jobs.library.exchange import (
     PlainConnection,
     Reply,
     TLSConnection,
-    Want,
     exchange,
     failure,
 )
 from jobs.library.fetch_errors import BadURL, Closed, Disconnected, FetchError, Overdue, TooManyRedirects, Unreachable
 
-USER_AGENT = "Headway/1.0 (+https://pypi.org/project/headway/)"
+USER_AGENT = "Headway/1.0"
 PORTS = {"http": 80, "https": 443}
 MAX_URL_CHARS = 4096
 MAX_TRIED = 4
@@ -46,6 +49,9 @@ MAX_TRIED = 4
 MAX_IDLE = 32
 """Kept connections per origin: as many as a job may have threads."""
 MAX_IDLE_ORIGINS = 64
+FRESH_S = 1.0
+"""A connection that was used within this time is not asked whether it still lives."""
+WHOLE = BodyPolicy()
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 FOREIGN_SAFE = frozenset({"accept", "accept-language"})
 """Headers that go along to another origin; all others may carry credentials."""
@@ -96,8 +102,7 @@ class Response:
     url: str
     status: int
     headers: Mapping[str, str]
-    body: bytes | None
-    complete: bool
+    body: Body | None
     elapsed_s: float
     hops: tuple[Hop, ...] = ()
 
@@ -107,8 +112,12 @@ class Response:
         if self.status not in REDIRECTS or not (location := self.headers.get("location")):
             return None
         try:
-            return urljoin(self.url, location.encode("latin-1").decode("utf-8", "replace").strip())
-        except ValueError:  # urljoin reads an IPv6 address that is none
+            location = location.encode("latin-1").decode()  # what browsers take bytes beyond ASCII for
+        except UnicodeDecodeError:
+            pass
+        try:
+            return urljoin(self.url, location)
+        except ValueError:  # an IPv6 address that is none
             return location
 
     @property
@@ -171,40 +180,37 @@ def system_resolve(host: str, port: int) -> list[str]:
 class Fetcher:
     """Fetches, over kept connections, from any number of threads. Use it as a context manager, or call ``close``.
 
-    ``allow`` is exempt from the rules on ports and addresses (:func:`parse_allow`). ``check`` is called before every wait
-    and may raise to stop the fetch: ``progress.check``, say. ``resolve`` and ``tls`` are the system's own unless given.
+    ``allow`` is exempt from the rules on ports and addresses (:func:`parse_allow`). ``check`` is called before every
+    wait and may raise to stop the fetch: ``progress.check``, say. ``ports``, ``resolve`` and ``tls`` are for tests.
     """
 
     allow: Collection[tuple[str, int]] = frozenset()
     limits: Limits = Limits()
     check: Callable[[], None] | None = None
+    ports: Collection[int] = frozenset({80, 443})
     resolve: Resolve = system_resolve
     user_agent: str = USER_AGENT
     tls: ssl.SSLContext | None = None
-    _idle: defaultdict[Origin, list[Connection]] = field(default_factory=lambda: defaultdict(list), init=False)
+    _idle: defaultdict[Origin, list[tuple[Connection, float]]] = field(
+        default_factory=lambda: defaultdict(list), init=False
+    )
     _busy: set[Connection] = field(default_factory=set, init=False)
     _closed: bool = field(default=False, init=False)
 
     def __enter__(self) -> Fetcher:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def get(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        follow: bool = True,
-        want: Want | None = None,
-        max_bytes: int | None = None,
-        cut: bool = False,
+        self, url: str, *, headers: Mapping[str, str] | None = None, follow: bool = True, body: BodyPolicy = WHOLE
     ) -> Response:
-        """Fetch a URL, through redirects unless ``follow`` is False.
+        """Fetch a URL, through redirects unless ``follow`` is False. ``body`` says how much of the body is read.
 
-        ``want`` decides from status and headers whether a body is read (``body`` is None otherwise). A body beyond
-        ``max_bytes`` raises TooLarge, or ends there (``complete`` is False) where ``cut``. Raises FetchError.
+        Raises FetchError.
         """
         budget = Budget(self.limits, self.check)
         hops: list[Hop] = []
@@ -212,10 +218,9 @@ class Fetcher:
         try:
             while True:
                 origin, target = parse(url)
-                request = self._request(origin, target, headers)
-                reply = self._fetch(origin, request, budget, want, max_bytes, cut)
+                reply = self._fetch(origin, self._request(origin, target, headers), budget, body)
                 elapsed_s = time.perf_counter() - started
-                response = Response(url, reply.status, reply.headers, reply.body, reply.complete, elapsed_s, tuple(hops))
+                response = Response(url, reply.status, reply.headers, reply.body, elapsed_s, tuple(hops))
                 if not follow or (location := response.location) is None:
                     return response
                 hops.append(Hop(url, reply.status))
@@ -234,7 +239,7 @@ class Fetcher:
             _shut(connection)
         for connections in list(self._idle.values()):
             while connections:
-                connections.pop().close()
+                connections.pop()[0].close()
 
     def _request(self, origin: Origin, target: str, headers: Mapping[str, str] | None) -> bytes:
         lines = f"GET {target} HTTP/1.1\r\nHost: {origin.netloc}\r\n{self._fixed_lines}"
@@ -252,30 +257,19 @@ class Fetcher:
         if len(hops) > self.limits.redirects:
             raise TooManyRedirects(f"redirects more than {self.limits.redirects} times")
 
-    def _fetch(
-        self, origin: Origin, request: bytes, budget: Budget, want: Want | None, max_bytes: int | None, cut: bool
-    ) -> Reply:
+    def _fetch(self, origin: Origin, request: bytes, budget: Budget, body: BodyPolicy) -> Reply:
         """Over a kept connection if there is one, else over a new one."""
         connection = self._kept(origin)
         if connection is not None:
             try:
-                return self._over(connection, origin, request, budget, want, max_bytes, cut)
+                return self._over(connection, origin, request, budget, body)
             except Disconnected as error:
                 if error.answered or self._closed:
                     raise
                 # The server had closed the idle connection; a GET may be repeated (RFC 9112, 9.3.1).
-        return self._over(self._new(origin), origin, request, budget, want, max_bytes, cut)
+        return self._over(self._new(origin), origin, request, budget, body)
 
-    def _over(
-        self,
-        connection: Connection,
-        origin: Origin,
-        request: bytes,
-        budget: Budget,
-        want: Want | None,
-        max_bytes: int | None,
-        cut: bool,
-    ) -> Reply:
+    def _over(self, connection: Connection, origin: Origin, request: bytes, budget: Budget, body: BodyPolicy) -> Reply:
         reusable = False
         self._busy.add(connection)
         try:
@@ -283,7 +277,7 @@ class Fetcher:
                 raise Closed
             if connection.sock is None:
                 self._open(connection, budget)
-            reply = exchange(connection, request, budget, want=want, max_bytes=max_bytes, cut=cut)
+            reply = exchange(connection, request, budget, body)
             reusable = reply.reusable
             return reply
         finally:
@@ -297,10 +291,11 @@ class Fetcher:
         kept = self._idle[origin]
         while kept:
             try:
-                connection = kept.pop()
+                connection, since = kept.pop()
             except IndexError:  # another thread was faster
                 break
-            if connection.is_connected:  # neither closed nor with bytes that nobody asked for
+            # Some servers send a 408 before they close an idle connection: it must not be taken for the answer.
+            if time.monotonic() - since < FRESH_S or connection.is_connected:
                 return connection
             connection.close()
         return None
@@ -308,11 +303,11 @@ class Fetcher:
     def _keep(self, origin: Origin, connection: Connection) -> None:
         kept = self._idle[origin]
         if len(kept) < MAX_IDLE:
-            kept.append(connection)
+            kept.append((connection, time.monotonic()))
         else:
             connection.close()
         if len(self._idle) > MAX_IDLE_ORIGINS:
-            for one in self._idle.pop(next(iter(self._idle)), []):
+            for one, _ in self._idle.pop(next(iter(self._idle)), []):
                 one.close()
 
     def _new(self, origin: Origin) -> Connection:
@@ -333,8 +328,10 @@ class Fetcher:
         connection.budget = budget
         try:
             connection.connect()
-        except OSError as error:
-            raise failure(error, replace(budget.limits, read_s=budget.limits.connect_s)) from error
+        except TimeoutError as error:
+            raise budget.overdue(budget.limits.connect_s) from error
+        except (OSError, CertificateError) as error:
+            raise failure(error) from error
 
     def _connect(self, origin: Origin, budget: Budget, show: Callable[[GuardedSocket], None]) -> GuardedSocket:
         """Connect to the first address that answers, all of which were checked before the first is tried."""
@@ -363,7 +360,7 @@ class Fetcher:
     def _checked_addresses(self, origin: Origin, budget: Budget) -> list[str]:
         """Look the host up, once. Raises Unreachable unless every answer may be connected to."""
         allowed = (origin.host, origin.port) in self.allow
-        if not allowed and origin.port not in PORTS.values():
+        if not allowed and origin.port not in self.ports:
             raise BadURL("has a port that is not allowed; only 80 and 443 are")
         addresses = self._look_up(origin, budget.wait_s(budget.limits.connect_s))
         if not addresses or not allowed and any(denial(one) or is_own(one) for one in addresses):
@@ -402,8 +399,9 @@ def _clean(text: str) -> str:
 
 def _shut(connection: Connection) -> None:
     """Wake whoever waits on it; that thread closes it."""
-    if connection.sock is not None:
+    sock = connection.sock
+    if sock is not None:
         try:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # not yet connected, or already gone

@@ -96,6 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started = Server(tmp_path_factory.mktemp("pages") / "data", HEADWAY_JOBS=JOBS).start()
     yield started
     assert started.stop() == 0
+    assert "Traceback" not in started.log(), started.log()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ from flask_smorest import Api
 
 from jobs.bus import Bus, Ear
 from jobs.launch import Launcher
-from jobs.locks import FileLock, try_lock
+from jobs.locks import FileLock, lock_shared, try_lock
 from jobs.registry import Registry
 from jobs.runner import Runner
 from jobs.settings import Settings
 from jobs.store import Store
 from jobs.supervisor import Supervisor
-from web import accesslog, api, auth, errors, pages
+from web import accesslog, api, auth, connection, errors, pages
 from web.feed import Feed
 
 SECURITY_HEADERS = {
@@ -48,7 +49,7 @@ class Headway:
     gate: auth.Gate
     feed: Feed
     supervisor: Supervisor
-    serving: FileLock | None
+    serving: FileLock
     runner: Runner | None = None
 
     def close(self) -> None:
@@ -81,6 +82,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["headway"] = _build(settings, inside=app.config["RUNNER"] == "inside")
     accesslog.init_app(app)
+    app.before_request(connection.limit)
     app.before_request(auth.check_request)
     app.after_request(_add_security_headers)
     described = Api(app)
@@ -106,14 +108,28 @@ def _build(settings: Settings, *, inside: bool) -> Headway:
         gate=auth.Gate(auth.read_key(settings), store),
         feed=Feed(store, Ear(data / "bus", f"web-{os.getpid()}")),
         supervisor=Supervisor(settings),
-        serving=try_lock(data / "web.lock", shared=True),
+        serving=lock_shared(data / "web.lock"),
     )
     if not inside:
         headway.supervisor.start()
     elif (lock := try_lock(data / "runner.lock")) is not None:
         headway.runner = Runner(settings, Store(settings.database_path, checkpoints=True), bus, registry, lock)
         threading.Thread(target=headway.runner.run, name="runner", daemon=True).start()
+        _stop_with_process(headway.runner)
     return headway
+
+
+def _stop_with_process(runner: Runner) -> None:
+    """Let Ctrl-C and SIGTERM stop the runner inside this process first: Python waits for its threads at the exit."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def stop(number: int, frame: object) -> None:
+        runner.stop()
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 def _add_security_headers(response: Response) -> Response:

@@ -63,6 +63,10 @@ class SecretsForgotten(HeadwayError):
     """Raised when a run is retried whose secret parameters are no longer kept."""
 
 
+class UploadGone(HeadwayError):
+    """Raised when a run is retried whose uploads are no longer there."""
+
+
 class KeyReused(HeadwayError):
     """Raised when an idempotency key comes back with another job or other parameters."""
 
@@ -106,6 +110,12 @@ class Interrupted(StopRun):
 
     code = "interrupted"
     message = "The server stopped before the run had ended."
+
+
+class Finished(StopRun):
+    """Raised in threads that a job has left behind when its run had ended."""
+
+    message = "The run has ended already."
 
 
 STOP_REASONS: dict[str, type[StopRun]] = {stop.code: stop for stop in (Cancelled, TimedOut, Interrupted)}

@@ -20,6 +20,11 @@ ErrorCode = Literal["failed", "cancelled", "timeout", "interrupted", "crashed"]
 MAX_BODY_BYTES = 60 * 1024
 """Longest body of an event. A frame may have 64 KiB (the contract); the difference is for its other fields."""
 
+MAX_FILES_BYTES = 16 * 1024
+"""Of the files that a last update names; the run itself names all of them."""
+MAX_DEPTH = 100
+"""Levels of parameters and results. Python's own JSON reader gives up somewhere below 1,000."""
+
 ENDED: frozenset[str] = frozenset({"completed", "error"})
 """The statuses after which nothing follows."""
 
@@ -33,8 +38,29 @@ _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", 
 
 
 def to_json(value: object) -> str:
-    """Encode as ASCII JSON on one line. Raises TypeError or ValueError for what JSON cannot hold (NaN included)."""
-    return _encode(value)
+    """Encode as ASCII JSON on one line. Raises TypeError or ValueError for what JSON cannot hold (NaN included).
+
+    Lone surrogates, which are no text and which no page could be encoded with, become U+FFFD.
+    """
+    text = _encode(value)
+    return _encode(_without_lone_surrogates(json.loads(text))) if "\\ud" in text else text
+
+
+def _without_lone_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_without_lone_surrogates(key): _without_lone_surrogates(one) for key, one in value.items()}
+    return [_without_lone_surrogates(one) for one in value] if isinstance(value, list) else value
+
+
+def too_deep(value: object, levels: int = MAX_DEPTH) -> bool:
+    """Whether lists and dicts stand in each other deeper than ``levels``: recursive readers would give up on it."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list | tuple):
+        return False
+    return levels == 0 or any(too_deep(one, levels - 1) for one in value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +133,7 @@ def last_update(ending: Ending, previous: str, run_url: str) -> str:
     before = json.loads(previous)
     end: dict[str, object] = {}
     if ending.files:
-        end["files"] = [{**file, "url": f"{run_url}/files/{file['name']}"} for file in ending.files]
+        end["files"] = _fitting_files(ending, run_url)
     if ending.status == "completed":
         update = ProgressUpdate("completed", 100, ending.message or "Done")
         result = ending.result or "null"
@@ -117,6 +143,18 @@ def last_update(ending: Ending, previous: str, run_url: str) -> str:
     message = ending.message or ""
     update = ProgressUpdate("error", before["progress"], message, before["step"])
     return update.body(error={"code": ending.code, "message": message}, **end)
+
+
+def _fitting_files(ending: Ending, run_url: str) -> list[dict[str, Any]]:
+    files: list[dict[str, Any]] = []
+    left = MAX_FILES_BYTES
+    for file in ending.files:
+        named = {**file, "url": f"{run_url}/files/{file['name']}"}
+        left -= len(to_json(named))
+        if left < 0:
+            break
+        files.append(named)
+    return files
 
 
 @dataclass(frozen=True, slots=True)

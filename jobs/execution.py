@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobError, StopRun
-from jobs.events import Ending, ErrorCode, now_ms, to_json
+from jobs.events import MAX_DEPTH, Ending, ErrorCode, now_ms, to_json, too_deep
 from jobs.parameters import File
-from jobs.progress import Progress
+from jobs.progress import MAX_MESSAGE_CHARS, Progress, cut
 from jobs.registry import Job
 from jobs.runs import Claim
 
@@ -61,10 +61,14 @@ def _call(job: Job, claim: Claim, progress: Progress, folder: Path) -> Any:
 
 def arguments_of(job: Job, claim: Claim, folder: Path) -> dict[str, Any]:
     """The claim's stored parameters as the function's arguments. Raises marshmallow's ValidationError."""
-    files = {name: _file(claim.params[name], folder) for name in job.file_fields if claim.params.get(name)}
-    given = {name: value for name, value in claim.params.items() if name not in job.file_fields | job.secret_fields}
-    loaded = job.schema.load({**given, **claim.secrets}, partial=tuple(job.file_fields))
-    return {**loaded, **{name: None for name in job.file_fields}, **files}
+    files = {
+        field.attribute: _file(claim.params[field.key], folder) if claim.params.get(field.key) else None
+        for field in job.file_fields
+    }
+    elsewhere = {field.key for field in (*job.file_fields, *job.secret_fields)}
+    given = {key: value for key, value in claim.params.items() if key not in elsewhere}
+    loaded = job.schema.load({**given, **claim.secrets}, partial=[field.name for field in job.file_fields])
+    return {**loaded, **files}
 
 
 def _file(stored: Mapping[str, Any], folder: Path) -> File:
@@ -73,12 +77,15 @@ def _file(stored: Mapping[str, Any], folder: Path) -> File:
 
 def _failed(claim: Claim, progress: Progress, code: ErrorCode, message: str) -> Ending:
     files = progress.finish()
-    shown = progress.mask(message)[:2000]
+    shown = cut(progress.mask(message), MAX_MESSAGE_CHARS)
     return Ending(claim.run, claim.attempt, "error", now_ms(), message=shown, code=code, files=files)
 
 
 def _sentence(error: BaseException) -> str:
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception:  # what a job raises is the job's, its __str__ too
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -93,6 +100,8 @@ def _traceback(error: BaseException) -> str:
 def _result_text(result: Any) -> str:
     """The result as JSON text. Raises JobError that says where it holds what JSON cannot."""
     try:
+        if too_deep(result):
+            raise ValueError("something nested too deeply")
         text = to_json(result)
     except (TypeError, ValueError, RecursionError) as error:
         what = next(_unfit(result, "result"), str(error))
@@ -109,8 +118,8 @@ def _result_text(result: Any) -> str:
 
 def _unfit(value: Any, path: str, depth: int = 0) -> Iterator[str]:
     """What JSON cannot hold inside ``value``, each as "a set at result['x']"."""
-    if depth > 50:
-        yield f"something nested too deeply (or inside itself) at {path[:100]}"
+    if depth > MAX_DEPTH:
+        yield f"something nested too deeply (over {MAX_DEPTH} levels, or inside itself) at {path[:100]}"
     elif isinstance(value, Mapping) and isinstance(value, dict):
         for key, one in value.items():
             if not isinstance(key, str | int | float | bool | None):

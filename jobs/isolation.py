@@ -12,12 +12,13 @@ import contextlib
 import faulthandler
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -25,15 +26,22 @@ from typing import IO, Any
 from jobs.errors import STOP_REASONS, Cancelled, Interrupted, StopRun, TimedOut
 from jobs.events import Draft, Ending, ErrorCode, now_ms, to_json
 from jobs.execution import execute, run_folder
-from jobs.progress import Pace, Progress
+from jobs.masking import Mask
+from jobs.progress import Pace, Progress, cut
 from jobs.registry import Job, load_job
 from jobs.runs import Claim
+from jobs.settings import without_secrets
 
 NICENESS = 10
 """Children work behind the web workers and the runner, so that streams stay prompt while every core computes."""
 KILL_AFTER_S = 5.0
 """From the wish that a run stops to SIGKILL: time for the job to clean up."""
 MAX_LINE_CHARS = 4000
+PIPE_BYTES = 65_536
+LOOK_MS = 200
+"""How often a silent child is looked after, in case a process that it forked holds its pipe."""
+PRINTS_S = 2.0
+"""How long the rest of what it printed is waited for."""
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,16 +58,16 @@ class Child:
         self._timers: list[threading.Timer] = []
         reading, writing = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "jobs.isolation", str(writing)],
+            [sys.executable, "-P", "-m", "jobs.isolation", str(writing)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=[writing],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])},
+            env={**without_secrets(os.environ), "PYTHONPATH": os.pathsep.join(_python_path())},
             start_new_session=True,
         )
         os.close(writing)
-        self._said = os.fdopen(reading, encoding="ascii", newline="\n")
+        self._said = reading
         self._order(to_json({"source": job.source, "claim": asdict(claim), "data": str(data), "settings": settings}))
         if job.timeout_s is not None:
             self._after(job.timeout_s + KILL_AFTER_S, lambda: self._kill(TimedOut))
@@ -68,15 +76,19 @@ class Child:
         """Pass on what the child says until it is gone; gives the run's end: its own, or what its death tells."""
         printing = threading.Thread(target=self._log_prints, args=(say,), name="prints", daemon=True)
         printing.start()
-        ending = self._listen(say)
-        status = self._process.wait()
-        printing.join(KILL_AFTER_S)
-        for timer in self._timers:
-            timer.cancel()
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # what the job left running goes with it
-        self._said.close()
-        assert self._process.stdin is not None
+        try:
+            ending = self._listen(say)
+            status = self._process.wait()
+        finally:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # what the job left running goes with it
+            for timer in self._timers:
+                timer.cancel()
+            os.close(self._said)
+        printing.join(PRINTS_S)
+        assert self._process.stdin is not None and self._process.stdout is not None
+        if not printing.is_alive():  # else something that left the process group still holds the pipe
+            self._process.stdout.close()
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         return ending or self._died(status)
@@ -91,20 +103,35 @@ class Child:
 
     def _listen(self, say: Callable[[Draft], None]) -> Ending | None:
         claim = self._claim
-        for line in self._said:
-            kind, _, rest = line.rstrip("\n").partition(" ")
+        for line in self._lines():
+            kind, _, rest = line.partition(" ")
             if kind == "end":
                 return _ending(json.loads(rest))
             time_ms, _, body = rest.partition(" ")
             say(Draft(claim.run, claim.attempt, kind, body, int(time_ms)))  # type: ignore[arg-type]
         return None
 
+    def _lines(self) -> Iterator[str]:
+        """The whole lines that the child writes, until it is gone: a process that it forked may hold the pipe open."""
+        waiting = select.poll()
+        waiting.register(self._said, select.POLLIN | select.POLLHUP)
+        rest = b""
+        while True:
+            if waiting.poll(LOOK_MS):
+                data = os.read(self._said, PIPE_BYTES)
+                if not data:
+                    return
+                *lines, rest = (rest + data).split(b"\n")
+                yield from (line.decode("ascii") for line in lines)
+            elif self._process.poll() is not None:
+                return
+
     def _log_prints(self, say: Callable[[Draft], None]) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            text = line.decode("utf-8", "replace").rstrip()[:MAX_LINE_CHARS]
-            for secret in self._claim.secrets.values():
-                text = text.replace(secret, "***") if secret else text
+        stdout = self._process.stdout
+        assert stdout is not None
+        mask = Mask(self._claim.secrets.values())
+        for line in iter(lambda: stdout.readline(PIPE_BYTES), b""):
+            text = cut(mask(line.decode("utf-8", "replace").rstrip()), MAX_LINE_CHARS)
             if text:
                 body = to_json({"level": "info", "message": text})
                 say(Draft(self._claim.run, self._claim.attempt, "log", body, now_ms()))
@@ -115,7 +142,7 @@ class Child:
             code = self._reason.code  # type: ignore[assignment]
             message = f"{self._reason.message} It did not stop by itself and was killed."
         elif status < 0:
-            message = f"The job's process was killed by signal {-status} ({signal.Signals(-status).name})."
+            message = f"The job's process was killed by signal {-status} ({_signal_name(-status)})."
         else:
             message = f"The job's process ended with exit code {status} before the job did."
         return Ending(self._claim.run, self._claim.attempt, "error", now_ms(), message=message, code=code)
@@ -136,6 +163,18 @@ class Child:
         timer.daemon = True
         self._timers.append(timer)
         timer.start()
+
+
+def _python_path() -> list[str]:
+    """Where the child finds this package, and what the runner was told; not the folder that it happens to be in."""
+    return [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return "without a name"
 
 
 def _ending(found: dict[str, Any]) -> Ending:
@@ -175,7 +214,8 @@ def main(pipe: int) -> None:
     pace.add(progress)
     ending = execute(job, claim, progress, folder)
     pace.discard(progress)
-    sys.stdout.flush()
+    with contextlib.suppress(Exception):  # a job may have closed it
+        sys.stdout.flush()
     write("end " + to_json(asdict(ending)))
     said.close()
     os._exit(0)  # threads that the job left behind do not keep the process

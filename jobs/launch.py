@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -12,15 +13,15 @@ from typing import Any
 import marshmallow as ma
 
 from jobs.bus import Bus
-from jobs.errors import BadParameters, RunNotEnded, SecretsForgotten, flat_messages
+from jobs.errors import BadParameters, RunNotEnded, SecretsForgotten, StoreBusy, UploadGone, flat_messages
 from jobs.events import to_json
 from jobs.execution import run_folder
+from jobs.masking import MASK
 from jobs.parameters import Upload
 from jobs.registry import Job, Registry
 from jobs.runs import Run, new_run_id
 from jobs.store import NewRun, Store
 
-MASK = "***"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -53,17 +54,18 @@ class Launcher:
         run = new_run_id()
         folder = run_folder(self._data, run)
         try:
-            secrets = {name: loaded[name] for name in job.secret_fields if loaded.get(name)}
+            secrets = {one.key: loaded[one.attribute] for one in job.secret_fields if loaded.get(one.attribute)}
             files, digests = _stored(job, loaded, folder / "inputs")
             if retry_of is not None:
                 files |= self._inherited(job, retry_of, folder / "inputs")
             params = {**_dumped(job, loaded), **files, **dict.fromkeys(secrets, MASK)}
+            keys = [field.data_key or name for name, field in job.schema.fields.items()]
             new = NewRun(
                 id=run,
                 job=job.name,
                 owner=owner,
                 lane=job.lane,
-                params={name: params[name] for name in job.schema.fields if name in params},
+                params={key: params[key] for key in keys if key in params},
                 secrets=secrets,
                 retries=job.retries,
                 retry_of=None if retry_of is None else retry_of.id,
@@ -71,8 +73,10 @@ class Launcher:
                 idempotency_hash=_digest(job.name, _dumped(job, loaded), secrets, digests),
             )
             accepted, events = self._store.accept(new, max_queue=self._max_queue)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreBusy("The disk is full. Free some space, then try again.") from error
             raise
         if accepted.id != run:  # an Idempotency-Key came back: its first run has the files already
             shutil.rmtree(folder, ignore_errors=True)
@@ -93,9 +97,10 @@ class Launcher:
         if not before.ended:
             raise RunNotEnded("The run has not ended yet. Wait for its end, or cancel it first.")
         job = self._registry.usable(before.job)
-        if any(before.params.get(name) == MASK for name in job.secret_fields):
+        if any(before.params.get(field.key) == MASK for field in job.secret_fields):
             raise SecretsForgotten("This run had secret parameters, which are not kept. Launch it again by its form.")
-        kept = {name: value for name, value in before.params.items() if name not in job.file_fields}
+        uploads = {field.key for field in job.file_fields}
+        kept = {key: value for key, value in before.params.items() if key not in uploads}
         return self.launch(before.job, kept, owner, retry_of=before)
 
     def delete(self, run: str, owner: str) -> None:
@@ -105,28 +110,33 @@ class Launcher:
 
     def _inherited(self, job: Job, before: Run, folder: Path) -> dict[str, Any]:
         """The uploads of an earlier run, linked into this one's folder."""
-        files = {name: before.params[name] for name in job.file_fields if before.params.get(name)}
+        files = {field.key: before.params[field.key] for field in job.file_fields if before.params.get(field.key)}
         for stored in files.values():
             folder.mkdir(parents=True, exist_ok=True)
             source = run_folder(self._data, before.id) / "inputs" / stored["stored"]
-            os.link(source, folder / stored["stored"])
+            try:
+                os.link(source, folder / stored["stored"])
+            except FileNotFoundError:
+                raise UploadGone("The files of this run are no longer there. Launch it again by its form.") from None
         return files
 
 
 def _validated(job: Job, given: Mapping[str, Any], *, partial: bool) -> dict[str, Any]:
+    optional = [field.name for field in job.file_fields] if partial else None
     try:
-        loaded: dict[str, Any] = job.schema.load(dict(given), partial=tuple(job.file_fields) if partial else None)
+        loaded: dict[str, Any] = job.schema.load(dict(given), partial=optional)
+        to_json(_dumped(job, loaded))
     except ma.ValidationError as error:
         raise BadParameters(dict(flat_messages(error.normalized_messages()))) from None
-    except (OverflowError, RecursionError):
-        raise BadParameters({"_schema": ["The parameters are nested too deeply or too large."]}) from None
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise BadParameters({"_schema": [f"The parameters do not fit into JSON: {error}."]}) from None
     return loaded
 
 
 def _dumped(job: Job, loaded: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as JSON values, without files and secrets."""
-    shown = {name: value for name, value in loaded.items() if name not in job.file_fields}
-    dumped: dict[str, Any] = job.schema.dump(shown)
+    uploads = {field.attribute for field in job.file_fields}
+    dumped: dict[str, Any] = job.schema.dump({name: value for name, value in loaded.items() if name not in uploads})
     return dumped
 
 
@@ -134,12 +144,12 @@ def _stored(job: Job, loaded: Mapping[str, Any], folder: Path) -> tuple[dict[str
     """Write the uploads under names of our own; gives what the run keeps of each, and each one's SHA-256."""
     files: dict[str, Any] = {}
     digests: dict[str, str] = {}
-    for number, name in enumerate(sorted(job.file_fields)):
-        upload = loaded.get(name)
+    for number, field in enumerate(job.file_fields):
+        upload = loaded.get(field.attribute)
         if isinstance(upload, Upload):
             folder.mkdir(parents=True, exist_ok=True)
-            size, digests[name] = _write(upload, folder / f"{number}")
-            files[name] = {"name": upload.name[-200:], "bytes": size, "stored": f"{number}"}
+            size, digests[field.key] = _write(upload, folder / f"{number}")
+            files[field.key] = {"name": upload.name[-200:], "bytes": size, "stored": f"{number}"}
     return files, digests
 
 

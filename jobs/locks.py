@@ -5,9 +5,24 @@ flock(2): a lock belongs to an open file, not to a process, so it can be handed 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
+
+_held: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+def _forget_in_child() -> None:
+    """A process that job code forks must not keep our locks alive after our death. Closing frees nothing of ours."""
+    for fd in _held:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class FileLock:
@@ -16,11 +31,12 @@ class FileLock:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.fd = fd
+        _held.add(fd)
 
-    def sign(self) -> None:
-        """Write this process's id into the file, for those who want to signal the holder."""
+    def sign(self, pid: int | None = None) -> None:
+        """Write a process id (default: this one's) into the file, for those who want to signal the holder."""
         os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, str(os.getpid()).encode(), 0)
+        os.pwrite(self.fd, str(pid or os.getpid()).encode(), 0)
 
     def touch(self) -> None:
         """Renew the file's time: a sign of life beyond not being dead (a stopped process holds its locks too)."""
@@ -28,6 +44,7 @@ class FileLock:
 
     def release(self) -> None:
         """Free the lock."""
+        _held.discard(self.fd)
         os.close(self.fd)
 
 
@@ -49,11 +66,28 @@ def inherited(path: Path, fd: int) -> FileLock:
     return FileLock(path, fd)
 
 
+def lock_shared(path: Path) -> FileLock:
+    """Take the lock together with others; waits for those who hold it alone, which :func:`is_shared` does briefly."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    return FileLock(path, fd)
+
+
 def is_held(path: Path) -> bool:
-    """Whether somebody alive holds the lock on ``path``."""
+    """Whether somebody alive holds the lock on ``path`` alone. Those who ask do not hinder each other."""
+    return _is_refused(path, shared=True)
+
+
+def is_shared(path: Path) -> bool:
+    """Whether anybody alive holds the lock on ``path``, alone or together with others."""
+    return _is_refused(path, shared=False)
+
+
+def _is_refused(path: Path, *, shared: bool) -> bool:
     if not path.exists():
         return False
-    lock = try_lock(path)
+    lock = try_lock(path, shared=shared)
     if lock is not None:
         lock.release()
     return lock is None

@@ -9,6 +9,7 @@ is always said, also when the job falls silent after it.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -20,6 +21,9 @@ from typing import Any, Literal, TypeVar
 
 from jobs.errors import Cancelled, StopRun, TimedOut
 from jobs.events import MAX_BODY_BYTES, Draft, Kind, ProgressUpdate, now_ms, to_json
+from jobs.masking import Mask
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Level = Literal["debug", "info", "warning", "error"]
@@ -30,6 +34,7 @@ MOST_BEFORE_END = 99.9
 """The highest percent of a run that has not completed: 100 is said by its last update alone."""
 MAX_MESSAGE_CHARS = 1000
 MAX_STEP_CHARS = 200
+MAX_PLANNED, MAX_PLANNED_CHARS = 40, 100
 MAX_CELL_CHARS = 2000
 """Longest text in a row that is too long as a whole."""
 OUTPUT_CHARS = 5000
@@ -42,12 +47,23 @@ CUT = " … (cut)"
 
 @dataclass(slots=True, eq=False)
 class _Step:
-    """A part of the whole bar: from ``base``, ``span`` percent wide, ``used`` of its own 0-100 already done."""
+    """A part of the whole bar: from ``base``, ``span`` percent wide."""
 
     name: str | None
     base: float
     span: float
-    used: float = 0.0
+    percent: float = 0.0
+    counter: _Counter | None = None
+
+    @property
+    def used(self) -> float:
+        """How much of this step's own 0-100 is done, by what was said and by what was counted."""
+        return self.percent if self.counter is None else max(self.percent, self.counter.percent)
+
+    @property
+    def reached(self) -> float:
+        """Where that stands in the whole bar."""
+        return self.base + self.span * self.used / 100
 
 
 class Progress:
@@ -64,28 +80,29 @@ class Progress:
         say: Callable[[Draft], None],
         *,
         folder: Path,
+        has_room: Callable[[], bool] = lambda: True,
         settings: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-        secrets: Iterable[str] = (),
+        secrets: Iterable[object] = (),
     ) -> None:
-        """``say`` takes each draft in order and may block; ``folder`` is where the run's files go."""
+        """``say`` takes each draft in order and may block, unless ``has_room``; the run's files go to ``folder``."""
         self._run = run
         self._attempt = attempt
         self._say_draft = say
+        self._has_room = has_room
         self._folder = folder
         self._settings = dict(settings or {})
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._mask = Mask(secrets)
         self._started = time.monotonic()
         self._deadline = None if timeout_s is None else self._started + timeout_s
         self._lock = threading.RLock()
         self._stop: type[StopRun] | None = None
         self._steps = [_Step(None, 0.0, 100.0)]
+        self._here = self._steps[0]
         self._planned: list[str] = []
         self._files: list[str] = []
-        self._percent: float = 0.0
         self._message: str | None = None
         self._indeterminate = True  # until the job says how far it is
-        self._counter: _Counter | None = None
         self._reached = 0.0
         self._said: ProgressUpdate | None = None
         self._open = True
@@ -104,15 +121,18 @@ class Progress:
         if self._stop is not None:
             raise self._stop(self._stop.message)
         if progress is not None:
+            if progress.__class__ is not float:
+                progress = float(progress)
             if not 0 <= progress <= 100:
                 progress = _inside(progress)
-            self._percent = progress
+            self._here.percent = progress
             self._indeterminate = False
         if message is not None:
-            self._message = message
+            # What cannot be turned into text fails here, in the job, and not later in a thread of ours.
+            self._message = message if message.__class__ is str else str(message)
         self._left = True
-        if step is not None and step != self._steps[-1].name:
-            self._steps[-1].name = step
+        if step is not None and step != self._here.name:
+            self._here.name = str(step)
             self._say_update()
         elif self._open:
             self._say_update()
@@ -126,25 +146,33 @@ class Progress:
         """
         self.check()
         with self._lock:
-            outer = self._steps[-1]
-            outer.used = max(outer.used, self._percent)
+            outer = self._here
             share = self._share(name, weight, outer)
-            inner = _Step(name, outer.base + outer.span * outer.used / 100, outer.span * share / 100)
+            begun = outer.used
+            inner = self._here = _Step(str(name), outer.reached, outer.span * share / 100)
             self._steps.append(inner)
-            self._percent, self._message, self._counter = 0.0, None, None
+            self._message = None
             self._say_update()
-        yield
-        with self._lock:
-            self._steps.remove(inner)
-            self._percent = outer.used = min(100.0, outer.used + share)
-            self._counter, self._indeterminate = None, False
-            self._say_update()
+        try:
+            yield
+        except GeneratorExit:  # a loop over track(step=...) was left by break: the step is done
+            self._leave_step(inner, outer, begun + share)
+            raise
+        except BaseException:
+            with self._lock:
+                if self._left:
+                    self._say_update()
+                self._drop_step(inner)  # without a word: the last step named is the one that failed
+                outer.percent = max(outer.percent, min(100.0, begun + share))
+            raise
+        self._leave_step(inner, outer, begun + share)
 
     def plan(self, *steps: str) -> None:
         """Announce the steps ahead, in order."""
         self.check()
-        self._planned = [_cut(step, MAX_STEP_CHARS) for step in steps]
-        self._say("plan", to_json({"steps": [self._masked(step) for step in self._planned]}))
+        self._planned = [str(step) for step in steps]
+        shown = [cut(self._mask(step), MAX_PLANNED_CHARS) for step in self._planned[:MAX_PLANNED]]
+        self._say("plan", to_json({"steps": shown}))
 
     def track(self, iterable: Iterable[T], total: int | None = None, step: str | None = None) -> Iterator[T]:
         """Go through ``iterable``, saying how many of ``total`` (default: its length) are done.
@@ -158,19 +186,25 @@ class Progress:
             with self.step(step):
                 yield from self.track(iterable, total)
             return
+        if self._here.counter is not None:  # a loop inside a loop is a part of the outer one's item
+            with self.step(self._here.name or ""):
+                yield from self.track(iterable, total)
+            return
+        here = self._here
+        counter = _Counter(total)
         with self._lock:
-            self._message = None
-            counter = self._counter = _Counter(total)
-        for item in iterable:
-            self.check()
-            yield item
-            counter.done += 1
-            self._left = True
-            if self._open:
-                self._say_update()
-        with self._lock:
-            if self._counter is counter:
-                self._percent, self._indeterminate, self._counter = counter.percent, total is None, None
+            self._message, here.counter = None, counter
+        try:
+            for item in iterable:
+                self.check()
+                yield item
+                counter.done += 1
+                self._left = True
+                if self._open:
+                    self._say_update()
+        finally:
+            with self._lock:
+                here.percent, here.counter = here.used, None
                 self._message = self._message or counter.message
                 self._left = True
         self.check()
@@ -183,6 +217,7 @@ class Progress:
     def output(self, text: str) -> None:
         """Append to the run's streamed text. Pieces that come fast are joined, in order; none is lost."""
         self.check()
+        text = str(text)
         if not text:
             return
         with self._lock:
@@ -193,7 +228,7 @@ class Progress:
     def row(self, row: Mapping[str, Any]) -> None:
         """Add a row to the run's table. Raises ValueError or TypeError where a value is not JSON (NaN, a set)."""
         self.check()
-        shown = self._masked(dict(row))
+        shown = self._mask(dict(row))
         body = to_json({"row": shown})
         if len(body) > MAX_BODY_BYTES:
             body = to_json({"row": {key: _cut_cell(value) for key, value in shown.items()}})
@@ -235,18 +270,21 @@ class Progress:
     # What the runner calls.
 
     def stop(self, reason: type[StopRun]) -> None:
-        """Make the job's next call raise ``reason``; the first reason counts."""
-        with self._lock:
-            if self._stop is None:
-                self._stop = reason
-                if reason is Cancelled:
-                    self._say_update()
+        """Make the job's next call raise ``reason``; the first reason counts. Never waits for anything."""
+        if self._stop is None:
+            self._stop = reason
+            self._left = True  # that it is cancelling is said at the next tick
 
     def tick(self) -> None:
-        """Say what was left behind a shut gate, or open it. The :class:`Pace` calls this every 50 ms."""
+        """Say what was left behind a shut gate, or open it. The :class:`Pace` calls this every 50 ms.
+
+        Never waits: where the job is saying something itself, or there is no room, the next tick will do.
+        """
         if self._deadline is not None and time.monotonic() > self._deadline:
             self.stop(TimedOut)
-        with self._lock:
+        if not self._has_room() or not self._lock.acquire(blocking=False):
+            return
+        try:
             if self._left:
                 self._say_update()
             else:
@@ -255,10 +293,12 @@ class Progress:
                 self._say_output()
             else:
                 self._output_open = True
+        finally:
+            self._lock.release()
 
     def note(self, message: str, level: Level = "info") -> None:
         """Write a log line even when the run has to stop: its traceback, say."""
-        text = _cut(self._masked(str(message)), MAX_BODY_BYTES // 12)
+        text = cut_middle(self._mask(str(message)), MAX_BODY_BYTES // 12 - len(CUT))
         self._say("log", to_json({"level": level, "message": text}))
 
     def finish(self) -> tuple[Mapping[str, Any], ...]:
@@ -269,21 +309,39 @@ class Progress:
             if self._output:
                 self._say_output()
         paths = [self._folder / name for name in self._files]
-        return tuple({"name": path.name, "bytes": path.stat().st_size} for path in paths if path.is_file())
+        return tuple(
+            {"name": path.name, "bytes": path.stat().st_size}
+            for path in paths
+            if path.is_file() and not path.is_symlink()
+        )
 
     def mask(self, value: Any) -> Any:
         """``value`` with the run's secrets masked in every text inside it."""
-        return self._masked(value)
+        return self._mask(value)
 
     # Inside.
 
     def _share(self, name: str, weight: float | None, outer: _Step) -> float:
+        """The percent of ``outer`` that a step inside it takes."""
         left = 100.0 - outer.used
         if weight is not None:
             return max(0.0, min(float(weight), left))
-        if len(self._steps) == 1 and name in self._planned:
+        if outer.counter is not None:  # inside a tracked loop: one item's
+            return min(left, 100.0 / outer.counter.total) if outer.counter.total else 0.0
+        if outer is self._steps[0] and name in self._planned:
             return min(left, 100.0 / len(self._planned))
         return left
+
+    def _leave_step(self, inner: _Step, outer: _Step, used: float) -> None:
+        with self._lock:
+            self._drop_step(inner)
+            outer.percent = max(outer.percent, min(100.0, used))
+            self._indeterminate = outer.counter is not None and outer.counter.total is None
+            self._say_update()
+
+    def _drop_step(self, step: _Step) -> None:
+        self._steps.remove(step)
+        self._here = self._steps[-1]
 
     def _say_update(self) -> None:
         with self._lock:
@@ -294,19 +352,17 @@ class Progress:
                 self._put("update", update.body())
 
     def _compose(self) -> ProgressUpdate:
-        message, indeterminate = self._message, self._indeterminate
-        if self._counter is not None:
-            message = message or self._counter.message
-            self._percent = self._counter.percent
-            indeterminate = self._counter.total is None
-        here = self._steps[-1]
-        self._reached = max(self._reached, min(MOST_BEFORE_END, here.base + here.span * self._percent / 100))
-        names = [step.name for step in self._steps if step.name]
+        here, message, indeterminate = self._here, self._message, self._indeterminate
+        if here.counter is not None:
+            message = message or here.counter.message
+            indeterminate = here.counter.total is None
+        self._reached = max(self._reached, min(MOST_BEFORE_END, float(here.reached)))
+        names = dict.fromkeys(step.name for step in self._steps if step.name)  # a loop in a loop repeats its step's
         return ProgressUpdate(
             status="processing",
             progress=round(self._reached, 2),
-            message=None if message is None else _cut(self._masked(str(message)), MAX_MESSAGE_CHARS),
-            step=_cut(self._masked(" › ".join(names)), MAX_STEP_CHARS) if names else None,
+            message=None if message is None else cut(self._mask(message), MAX_MESSAGE_CHARS),
+            step=cut(self._mask(" › ".join(names)), MAX_STEP_CHARS) if names else None,
             indeterminate=indeterminate,
             eta_s=self._eta_s(),
             cancelling=self._stop is Cancelled,
@@ -326,27 +382,14 @@ class Progress:
             self._put(kind, body)
 
     def _say_output(self) -> None:
-        text = self._masked("".join(self._output))
-        self._output.clear()
+        pieces, self._output = self._output, []
+        text = self._mask("".join(pieces))
         self._output_open = False
         for start in range(0, len(text), OUTPUT_CHARS):
             self._put("output", to_json({"text": text[start : start + OUTPUT_CHARS]}))
 
     def _put(self, kind: Kind, body: str) -> None:
         self._say_draft(Draft(self._run, self._attempt, kind, body, now_ms()))
-
-    def _masked(self, value: Any) -> Any:
-        if not self._secrets:
-            return value
-        if isinstance(value, str):
-            for secret in self._secrets:
-                value = value.replace(secret, "***")
-            return value
-        if isinstance(value, Mapping):
-            return {self._masked(key): self._masked(one) for key, one in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._masked(one) for one in value]
-        return value
 
 
 class _Counter:
@@ -395,7 +438,10 @@ class Pace:
                 self._wake.wait()
                 self._wake.clear()
             for progress in self._ticking:
-                progress.tick()
+                try:
+                    progress.tick()
+                except Exception:  # one run's fault must not take the pace from all the others
+                    log.exception("cannot say a run's progress")
             time.sleep(TICK_S)
 
 
@@ -405,13 +451,19 @@ def _inside(progress: float) -> float:
     return min(100.0, max(0.0, progress))
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
+    """``text``, or so much of its beginning that it has ``most`` characters with the note that it was cut."""
     return text if len(text) <= most else text[: most - len(CUT)] + CUT
+
+
+def cut_middle(text: str, most: int) -> str:
+    """As :func:`cut`, but keeping the end as well: the last line of a traceback says what happened."""
+    return text if len(text) <= most else text[: most // 2] + CUT + "\n" + text[-most // 2 :]
 
 
 def _cut_cell(value: Any) -> Any:
     if isinstance(value, str):
-        return _cut(value, MAX_CELL_CHARS)
+        return cut(value, MAX_CELL_CHARS)
     if isinstance(value, list | dict) and len(text := to_json(value)) > MAX_CELL_CHARS:
-        return _cut(text, MAX_CELL_CHARS)
+        return cut(text, MAX_CELL_CHARS)
     return value

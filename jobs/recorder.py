@@ -26,6 +26,8 @@ MAX_PAUSE_S = 0.02
 """A transaction costs half a millisecond however little is in it. So after a batch the recorder rests, the longer the
 more there was: one update now and then is written at once, thousands a second come in batches of a hundred."""
 OWED_RETRY_S = 0.005
+IDLE_S = 2.0
+"""Without work for so long, the recorder tidies up."""
 STORE_RETRY_S = 0.5
 
 
@@ -49,7 +51,9 @@ class Recorder:
     def _record_all(self) -> None:
         owed = False
         while True:
-            batch, closing = self._next_batch(OWED_RETRY_S if owed else None)
+            batch, closing = self._next_batch(OWED_RETRY_S if owed else IDLE_S)
+            if not batch and not closing and not owed:
+                self._tidy()
             if batch:
                 self._bus.tell(self._write(batch))
                 for one in batch:
@@ -59,6 +63,13 @@ class Recorder:
                 return
             owed = self._bus.flush()
             time.sleep(min(MAX_PAUSE_S, len(batch) * PAUSE_PER_DRAFT_S))
+
+    def _tidy(self) -> None:
+        """Empty the WAL while nothing happens: it holds what was deleted, secrets of ended runs among it."""
+        try:
+            self._store.checkpoint()
+        except StoreError as error:
+            log.warning("cannot empty the WAL now: %s", error)
 
     def _next_batch(self, wait_s: float | None) -> tuple[list[Draft | Ending], bool]:
         """All that is there, after waiting for the first; and whether the recorder is to end after it."""
@@ -82,3 +93,19 @@ class Recorder:
             except StoreError as error:
                 log.error("cannot record progress, trying again: %s", error)
                 time.sleep(STORE_RETRY_S)
+            except Exception:
+                if len(batch) > 1:  # one of them cannot be written; it must not take the others along, nor this thread
+                    return [event for one in batch for event in self._write([one])]
+                log.exception("run %s said something that cannot be recorded", batch[0].run)
+                plain = _plain_ending(batch[0])
+                if plain is None or plain == batch[0]:
+                    return []
+                batch = [plain]
+
+
+def _plain_ending(bad: Draft | Ending) -> Ending | None:
+    """The ending of a run whose own cannot be written. A draft that cannot be is dropped."""
+    if isinstance(bad, Draft):
+        return None
+    message = "The end of the run could not be recorded; the server's log has the reason."
+    return Ending(bad.run, bad.attempt, "error", bad.time_ms, message=message, code="failed")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from jobs.errors import StoreError
-from jobs.locks import is_held
+from jobs.locks import is_held, is_shared
 from jobs.settings import Settings
 from jobs.store import Store
 
@@ -24,7 +24,7 @@ def set_aside(database: Path) -> Path:
 def main() -> None:
     """Refuse while the server runs or the database is sound; otherwise set it aside and say where it is."""
     settings = Settings.from_environment()
-    if is_held(settings.data_path / "runner.lock") or is_held(settings.data_path / "web.lock"):
+    if is_held(settings.data_path / "runner.lock") or is_shared(settings.data_path / "web.lock"):
         sys.exit("The server is running. Stop it first.")
     try:
         Store(settings.database_path).check()

@@ -37,8 +37,8 @@ def seconds(duration: str | float) -> float:
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", duration.strip())
         if found is None:
             raise ValueError(f"{duration!r} is not a duration; write for example 300s, 10m or 2h")
-        return float(found[1]) * _UNITS_S[found[2]]
-    if duration <= 0:
+        duration = float(found[1]) * _UNITS_S[found[2]]
+    if not 0 < duration < float("inf"):
         raise ValueError("a duration must be more than 0 seconds")
     return float(duration)
 
@@ -49,6 +49,19 @@ class Problem:
 
     message: str
     traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The names of a marshmallow field: its own, the caller's (``data_key``), the function's (``attribute``)."""
+
+    name: str
+    key: str
+    attribute: str
+
+
+def _field(name: str, field: ma.fields.Field[Any]) -> Field:
+    return Field(name, field.data_key or name, field.attribute or name)
 
 
 @dataclass(frozen=True)
@@ -78,14 +91,14 @@ class Job:
         return "process" if self.cpu_bound or self.isolated else "thread"
 
     @property
-    def secret_fields(self) -> frozenset[str]:
+    def secret_fields(self) -> list[Field]:
         """The parameters that are only ever written (marshmallow's ``load_only``)."""
-        return frozenset(name for name, one in self.schema.fields.items() if one.load_only)
+        return [_field(name, one) for name, one in self.schema.fields.items() if one.load_only]
 
     @property
-    def file_fields(self) -> frozenset[str]:
+    def file_fields(self) -> list[Field]:
         """The parameters that are uploads."""
-        return frozenset(name for name, one in self.schema.fields.items() if isinstance(one, FileField))
+        return [_field(name, one) for name, one in self.schema.fields.items() if isinstance(one, FileField)]
 
     def parameters(self) -> dict[str, Any]:
         """JSON schema of the parameters."""
@@ -165,10 +178,20 @@ class Registry:
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
         self._jobs: dict[str, Job] = {}
+        broken: list[tuple[Path, str, BaseException]] = []
         for folder in (LIBRARY, *folders):
             for path in sorted(folder.glob("*.py")):
                 if not path.stem.startswith("_"):
-                    self._add_file(path)
+                    source = f"jobs.library.{path.stem}" if folder == LIBRARY else str(path.resolve())
+                    try:
+                        self._add(source)
+                    except BaseException as error:  # noqa: BLE001 - SystemExit at import is the file's fault too
+                        if isinstance(error, KeyboardInterrupt):
+                            raise
+                        broken.append((path, source, error))
+        for one in broken:  # last, so that none takes the name of a job that works
+            found = _broken(*one, taken=self._jobs.keys())
+            self._jobs[found.name] = found
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs.values())
@@ -187,24 +210,21 @@ class Registry:
             raise BrokenJob(f"The job {name!r} cannot run: {found.problem.message}")
         return found
 
-    def _add_file(self, path: Path) -> None:
-        source = f"jobs.library.{path.stem}" if path.parent == LIBRARY else str(path.resolve())
-        try:
-            found = list(load_jobs(source))
-            for one in found:
-                if one.name in self._jobs:
-                    raise ValueError(f"a job named {one.name!r} is already defined in {self._jobs[one.name].source}")
-        except BaseException as error:  # noqa: BLE001 - SystemExit at import is the file's fault too
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            found = [_broken(path, source, error, taken=self._jobs.keys())]
-        self._jobs.update((one.name, one) for one in found)
+    def _add(self, source: str) -> None:
+        """Add the jobs of a file, all of them or (where one is wrong) none."""
+        found: dict[str, Job] = {}
+        for one in load_jobs(source):
+            known = self._jobs.get(one.name) or found.get(one.name)
+            if known is not None:
+                raise ValueError(f"a job named {one.name!r} is already defined in {known.source}")
+            found[one.name] = one
+        self._jobs |= found
 
 
 def load_jobs(source: str) -> Iterator[Job]:
     """The jobs that a module (by name) or a file (by path) defines; raises whatever its import raises."""
     module = _import(source)
-    for value in vars(module).values():
+    for value in {id(value): value for value in vars(module).values()}.values():  # an alias is the same job
         found = getattr(value, _MARK, None)
         if isinstance(found, Job) and getattr(value, "__module__", None) == module.__name__:
             yield Job(**{**vars(found), "source": source})

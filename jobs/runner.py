@@ -13,6 +13,8 @@ Run as ``python -m jobs.runner``. Also used inside the server's process by ``fla
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
 import signal
@@ -20,17 +22,19 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from jobs.bus import Bus, Ear
-from jobs.errors import Cancelled, HeadwayError, Interrupted, StopRun, StoreError
+from jobs.errors import Cancelled, Finished, HeadwayError, Interrupted, StopRun, StoreError
 from jobs.events import Ending, now_ms
 from jobs.execution import execute, run_folder
 from jobs.isolation import Child
-from jobs.locks import FileLock, holder, inherited, is_held, try_lock
+from jobs.locks import FileLock, holder, inherited, is_held, is_shared, try_lock
 from jobs.progress import Pace, Progress
 from jobs.recorder import Recorder
 from jobs.registry import Job, Registry
@@ -98,13 +102,11 @@ class Runner:
 
     def run(self, *, leave_with_server: bool = False) -> None:
         """Claim and execute until stopped, or until retired and done. ``leave_with_server``: see SERVER_GONE_S."""
-        server_seen = looked = beaten = -1e9
+        server_seen = looked = -1e9
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
         log.info("runner %s ready, %d jobs", self.id, len(list(self._registry)))
         while not self._stopping.is_set():
             now = time.monotonic()
-            if now - beaten >= BEAT_S:
-                beaten = now
-                self._beat()
             try:
                 if not self._retired.is_set():
                     self._claim_waiting()
@@ -115,8 +117,11 @@ class Runner:
             except StoreError as error:
                 log.error("cannot use the store: %s", error)
                 self._stopping.wait(LOOK_S)
+            except Exception:
+                log.exception("the runner stumbled")
+                self._stopping.wait(LOOK_S)
             if leave_with_server:
-                server_seen = now if server_seen < 0 or is_held(self._data / "web.lock") else server_seen
+                server_seen = now if server_seen < 0 or is_shared(self._data / "web.lock") else server_seen
                 if now - server_seen > SERVER_GONE_S and not self._retired.is_set():
                     log.warning("the server is gone; finishing what goes on and leaving")
                     self.retire()
@@ -155,12 +160,16 @@ class Runner:
             ending = self._in_child(job, claim) if job.lane == "process" else self._in_thread(job, claim)
         except HeadwayError as error:
             ending = Ending(claim.run, claim.attempt, "error", now_ms(), message=str(error), code="failed")
-        except BaseException:
-            log.exception("run %s could not be executed", claim.run)
+        except BaseException as error:
+            # Where, not what: the message may hold a secret of the run.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("run %s could not be executed: %s\n%s", claim.run, type(error).__name__, where)
             message = "The run could not be executed; the server's log has the reason."
             ending = Ending(claim.run, claim.attempt, "error", now_ms(), message=message, code="failed")
         if ending.code == "interrupted":
-            return  # _leave() decides, with the job's retries, whether the run ends or waits again
+            if self._stopping.is_set():
+                return  # _leave() decides, with the job's retries, whether the run ends or waits again
+            ending = replace(ending, code="failed", message="The job said that it was interrupted, and was not.")
         self._recorder.queue.put(ending)
 
     def _in_thread(self, job: Job, claim: Claim) -> Ending:
@@ -170,6 +179,7 @@ class Runner:
             claim.attempt,
             self._recorder.queue.put,
             folder=folder / "files",
+            has_room=lambda: not self._recorder.queue.full(),
             settings=self._settings_of(job),
             timeout_s=job.timeout_s,
             secrets=claim.secrets.values(),
@@ -180,6 +190,7 @@ class Runner:
             return execute(job, claim, progress, folder)
         finally:
             self._pace.discard(progress)
+            progress.stop(Finished)  # threads that the job left behind end at their next call
 
     def _in_child(self, job: Job, claim: Claim) -> Ending:
         child = Child(job, claim, self._data, self._settings_of(job))
@@ -229,9 +240,12 @@ class Runner:
                 path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
-        for lock in (self._claim_lock, self._own_lock):
-            if lock is not None:
-                lock.touch()
+        """Renew the locks' times, in a thread of its own: a busy runner is not a stopped one."""
+        while not self._stopping.wait(BEAT_S):
+            with contextlib.suppress(OSError):  # released in this moment
+                for lock in (self._claim_lock, self._own_lock):
+                    if lock is not None:
+                        lock.touch()
 
     def _leave(self) -> None:
         """Stop what goes on, record every end, let go of everything."""
@@ -246,7 +260,10 @@ class Runner:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._recorder.close()
-        self._bus.tell(self._store.interrupt(self.id, Interrupted.message))
+        try:
+            self._bus.tell(self._store.interrupt(self.id, Interrupted.message))
+        except StoreError as error:
+            log.error("cannot record the ends of runs, the next runner will: %s", error)
         while self._bus.flush() and time.monotonic() < deadline:
             time.sleep(0.01)
         self._pace.close()
@@ -272,13 +289,15 @@ def start_process(settings: Settings) -> subprocess.Popen[bytes] | None:
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
     environment["HEADWAY_DATA"] = str(settings.data_path)
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "jobs.runner", str(lock.fd)],
             env=environment,
             stdin=subprocess.DEVNULL,
             pass_fds=[lock.fd],
             start_new_session=True,  # Ctrl-C in the terminal is for the server, which stops its runner in order
         )
+        lock.sign(process.pid)  # it can be signalled from now on, and nobody signals its predecessor
+        return process
     finally:
         lock.release()  # our copy; the runner has its own
 
@@ -304,9 +323,15 @@ def main(lock_fd: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: runner.stop())
     signal.signal(signal.SIGINT, lambda *_: runner.stop())
     signal.signal(signal.SIGHUP, lambda *_: runner.retire())
-    runner.run(leave_with_server=True)
-    logging.shutdown()
-    os._exit(0)  # a job's thread that ignores its stop does not keep the process
+    gc.collect()
+    gc.freeze()  # what is there by now stays; a full collection that looks at it takes 14 ms
+    try:
+        runner.run(leave_with_server=True)
+    except BaseException:
+        log.exception("the runner broke down")
+    finally:
+        logging.shutdown()
+        os._exit(0)  # a job's thread that ignores its stop does not keep the process
 
 
 if __name__ == "__main__":

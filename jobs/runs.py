@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,15 +13,22 @@ from jobs.events import ENDED
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 RUN_ID_LENGTH = 26
+_making = threading.Lock()
+_newest = 0
 
 
 def new_run_id() -> str:
     """A new id: 48 bits of time and 80 random bits in Crockford's base 32, lower case (a ULID, github.com/ulid/spec).
 
-    Later ids sort after earlier ones (to the millisecond), which keeps the database's newest pages together; 80 random
-    bits cannot be guessed. Access is checked by owner all the same.
+    Later ids of a process sort after earlier ones, which keeps the queue in order and the database's newest pages
+    together; 80 random bits cannot be guessed. Access is checked by owner all the same.
     """
-    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    global _newest
+    with _making:
+        value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+        if value >> 80 <= _newest >> 80:  # the same millisecond: a random step further keeps the order
+            value = _newest + secrets.randbits(64)
+        _newest = value
     return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
 
 

@@ -33,6 +33,8 @@ SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 10.0
 """How long a write waits for another process's transaction before it gives up with StoreBusy."""
 MAX_RUNS_LISTED = 200
+MAX_PAGE_BYTES = 256 * 1024
+"""Of bodies read at a time: what a stream holds for a client that takes its time."""
 SHORT_RESULT_CHARS = 64 * 1024
 """A longer result is not given along with its run, only by itself."""
 
@@ -87,6 +89,20 @@ _spent = sa.Table(
 
 _SHOWN = [column for column in _runs.c if column.name not in ("secrets", "result", "idempotency_hash")]
 
+# What is executed for every launch or batch is built once: building a statement costs more than SQLite needs for it.
+_SHOWN_RUN = sa.select(*_SHOWN).where(_runs.c.id == sa.bindparam("run"))
+_WAITING = sa.select(sa.func.count()).select_from(_runs).where(_runs.c.status == "queued")
+_HEADS = sa.select(_runs.c.id, _runs.c.attempt, _runs.c.head, _runs.c.latest).where(
+    _runs.c.id.in_(sa.bindparam("runs", expanding=True)), _runs.c.status == "processing"
+)
+_ADD_RUN = _runs.insert()
+_ADD_EVENTS = _events.insert()
+_MOVE_HEAD = (
+    _runs.update()
+    .where(_runs.c.id == sa.bindparam("run"))
+    .values(head=sa.bindparam("to_head"), latest=sa.bindparam("to_latest"))
+)
+
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
@@ -128,8 +144,9 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         pages = 1000 if checkpoints else 0
         self._reads = _engine(path, synchronous="NORMAL", wal_autocheckpoint=0, query_only=1, autocommit=True)
-        self._quick = _engine(path, synchronous="NORMAL", wal_autocheckpoint=pages)
-        self._durable = _engine(path, synchronous="FULL", wal_autocheckpoint=pages)
+        # secure_delete: the secrets of a run that has ended must not linger in the file's free space.
+        self._quick = _engine(path, synchronous="NORMAL", wal_autocheckpoint=pages, secure_delete="ON")
+        self._durable = _engine(path, synchronous="FULL", wal_autocheckpoint=pages, secure_delete="ON")
         self._create()
 
     def close(self) -> None:
@@ -162,8 +179,7 @@ class Store:
         with self._writing(self._durable) as connection:
             if new.idempotency_key is not None and (known := self._known(connection, new)) is not None:
                 return known, ()
-            waiting = sa.select(sa.func.count()).select_from(_runs).where(_runs.c.status == "queued")
-            if connection.execute(waiting).scalar_one() >= max_queue:
+            if connection.execute(_WAITING).scalar_one() >= max_queue:
                 raise QueueFull(f"{max_queue} runs are waiting already. Try again later.")
             row = {
                 "id": new.id,
@@ -184,9 +200,9 @@ class Store:
                 "idempotency_key": new.idempotency_key,
                 "idempotency_hash": new.idempotency_hash,
             }
-            connection.execute(_runs.insert(), row)
+            connection.execute(_ADD_RUN, row)
             event = Event(new.id, 1, "update", now, body)
-            connection.execute(_events.insert(), [_event_row(event)])
+            connection.execute(_ADD_EVENTS, [_event_row(event)])
             return self._shown(connection, new.id), (event,)
 
     def claim(self, runner: str, lane: str, most: int) -> list[tuple[Claim, Event]]:
@@ -235,11 +251,7 @@ class Store:
         with self._writing(engine) as connection:
             heads = {
                 row.id: [row.attempt, row.head, row.latest]
-                for row in connection.execute(
-                    sa.select(_runs.c.id, _runs.c.attempt, _runs.c.head, _runs.c.latest).where(
-                        _runs.c.id.in_({one.run for one in said}), _runs.c.status == "processing"
-                    )
-                )
+                for row in connection.execute(_HEADS, {"runs": list({one.run for one in said})})
             }
             events: list[Event] = []
             endings: list[tuple[Ending, Event]] = []
@@ -256,15 +268,14 @@ class Store:
                 else:
                     event = Event(one.run, known[1], one.kind, one.time_ms, one.body)
                     if one.kind == "update":
+                        json.loads(one.body)["progress"]  # what runs are read by: a broken one is refused here
                         known[2] = one.body
                 events.append(event)
             if events:
-                connection.execute(_events.insert(), [_event_row(event) for event in events])
+                connection.execute(_ADD_EVENTS, [_event_row(event) for event in events])
             if heads:
                 connection.execute(
-                    _runs.update()
-                    .where(_runs.c.id == sa.bindparam("run"))
-                    .values(head=sa.bindparam("to_head"), latest=sa.bindparam("to_latest")),
+                    _MOVE_HEAD,
                     [{"run": run, "to_head": head, "to_latest": latest} for run, (_, head, latest) in heads.items()],
                 )
             for ending, event in endings:
@@ -338,8 +349,9 @@ class Store:
         if before is not None:
             query = query.where(_runs.c.id < before)
         if text:
-            fields = (_runs.c.id, _runs.c.job, _runs.c.params)
-            query = query.where(sa.or_(*(column.contains(text, autoescape=True) for column in fields)))
+            named = (column.contains(text, autoescape=True) for column in (_runs.c.id, _runs.c.job))
+            # Parameters are stored as ASCII JSON: what is looked for stands there in the same spelling.
+            query = query.where(sa.or_(*named, _runs.c.params.contains(to_json(text)[1:-1], autoescape=True)))
         query = query.order_by(_runs.c.id.desc()).limit(min(limit, MAX_RUNS_LISTED))
         with self._reading() as connection:
             found = [_run(row) for row in connection.execute(query).mappings()]
@@ -359,7 +371,7 @@ class Store:
         return result
 
     def events_after(self, run: str, seq: int, limit: int = 500) -> Page:
-        """Up to ``limit`` events numbered above ``seq``. Raises UnknownRun."""
+        """Events numbered above ``seq``: up to ``limit``, and about MAX_PAGE_BYTES. Raises UnknownRun."""
         with self._reading() as connection:
             row = connection.execute(sa.select(_runs.c.head, _runs.c.status).where(_runs.c.id == run)).first()
             if row is None:
@@ -371,11 +383,20 @@ class Store:
                 .order_by(_events.c.seq)
                 .limit(limit)
             )
-            events = tuple(
-                Event(run, number, kind, time_ms, body, last=ended and number == row.head)
-                for number, kind, time_ms, body in connection.execute(query).all()
-            )
+            last = row.head if ended else None
+            events = tuple(_fitting_events(run, connection.execute(query), MAX_PAGE_BYTES, last))
         return Page(events, row.head, ended)
+
+    def newest_events(self, run: str, head: int, limit: int, max_bytes: int) -> tuple[Event, ...]:
+        """The events up to number ``head``, in order: the last ``limit`` of them, or as many as ``max_bytes`` hold."""
+        query = (
+            sa.select(_events.c.seq, _events.c.kind, _events.c.time_ms, _events.c.body)
+            .where(_events.c.run == run, _events.c.seq <= head)
+            .order_by(_events.c.seq.desc())
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            return tuple(_fitting_events(run, connection.execute(query), max_bytes))[::-1]
 
     def heads(self, runs: Iterable[str]) -> dict[str, int]:
         """The number of the newest event of each of these runs; one that does not exist is missing."""
@@ -396,6 +417,16 @@ class Store:
                 _runs.c.status == "processing", _runs.c.cancelling, _runs.c.runner == runner
             )
             return set(connection.execute(query).scalars())
+
+    def checkpoint(self) -> bool:
+        """Move the WAL into the database and empty it; False where readers or writers are in the way.
+
+        What was deleted is overwritten in the database (secure_delete), but stands in the WAL until this has been done.
+        """
+        with _translated(self.path), self._quick.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            assert raw is not None
+            return bool(raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
     def spend(self, token: str, expires_ms: int) -> bool:
         """Use up a one-time token: True the first time, False ever after (until it has expired anyway)."""
@@ -420,11 +451,8 @@ class Store:
         return self._shown(connection, row.id)
 
     def _shown(self, connection: sa.Connection, run: str, owner: str | None = None) -> Run:
-        query = sa.select(*_SHOWN).where(_runs.c.id == run)
-        if owner is not None:
-            query = query.where(_runs.c.owner == owner)
-        row = connection.execute(query).mappings().first()
-        if row is None:
+        row = connection.execute(_SHOWN_RUN, {"run": run}).mappings().first()
+        if row is None or owner not in (None, row["owner"]):
             raise UnknownRun("There is no such run.")
         return _run(row)
 
@@ -477,7 +505,7 @@ class Store:
         """The place of every waiting run in the queue of its lane, from 1."""
         order = sa.func.row_number().over(partition_by=_runs.c.lane, order_by=(_runs.c.created_ms, _runs.c.id))
         query = sa.select(_runs.c.id, order).where(_runs.c.status == "queued")
-        return {run: position for run, position in connection.execute(query).tuples()}
+        return {run: position for run, position in connection.execute(query)}
 
     # Connections.
 
@@ -493,11 +521,14 @@ class Store:
 
     def _create(self) -> None:
         with self._writing(self._durable) as connection:
+            tables = set(sa.inspect(connection).get_table_names())
+            if tables and not {"meta", "runs", "events"} <= tables:
+                raise StoreError(f"{self.path} is a database of another program. Choose another data folder.")
             _metadata.create_all(connection)
             found = connection.execute(sa.select(_meta.c.value).where(_meta.c.name == "schema")).scalar()
             if found is None:
                 connection.execute(_meta.insert(), {"name": "schema", "value": str(SCHEMA_VERSION)})
-            elif int(found) != SCHEMA_VERSION:
+            elif found != str(SCHEMA_VERSION):
                 raise StoreError(
                     f"{self.path} has the schema version {found}, and this program knows {SCHEMA_VERSION}."
                     " Use the version of Headway that wrote it, or another data folder."
@@ -550,7 +581,17 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, reason: str) -> str:
+    reason = " ".join(reason.split())
     return f"The database {path} is damaged ({reason}). 'make recover' sets it aside, deleting nothing."
+
+
+def _fitting_events(run: str, rows: Iterable[Any], max_bytes: int, last: int | None = None) -> Iterator[Event]:
+    """The events of rows until their bodies have ``max_bytes``, at least one. ``last`` numbers the run's end."""
+    for number, kind, time_ms, body in rows:
+        yield Event(run, number, kind, time_ms, body, last=number == last)
+        max_bytes -= len(body)
+        if max_bytes <= 0:
+            return
 
 
 def _event_row(event: Event) -> dict[str, object]:

@@ -23,7 +23,8 @@ WATCH_S = 0.5
 SETTLE_S = 1.0
 """After a start: a runner that dies at once (a poisoned job) is not begun again faster than this."""
 STALLED_S = 30.0
-"""A runner that has not beaten (every 5 s) for so long, by this process's own clock, is stopped or stuck: killed."""
+"""A runner that has not beaten (every 5 s) for so long is stopped or stuck: killed. Counted in looks of this process,
+not by a clock: one that was itself stopped meanwhile has seen nothing."""
 
 
 class Supervisor:
@@ -33,7 +34,7 @@ class Supervisor:
         self._settings = settings
         self._lock_path = settings.data_path / "runner.lock"
         self._beat_ns = -1
-        self._beat_seen = time.monotonic()
+        self._silent_looks = 0
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -64,11 +65,12 @@ class Supervisor:
         except FileNotFoundError:
             return
         if beat_ns != self._beat_ns:
-            self._beat_ns, self._beat_seen = beat_ns, time.monotonic()
-        elif time.monotonic() - self._beat_seen > STALLED_S:
-            pid = holder(self._lock_path)
-            if pid is not None:
-                log.error("runner process %d has stalled; killing it", pid)
+            self._beat_ns, self._silent_looks = beat_ns, 0
+            return
+        self._silent_looks += 1
+        if self._silent_looks > STALLED_S / WATCH_S and (pid := holder(self._lock_path)) is not None:
+            log.error("runner process %d has stalled; killing it", pid)
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Any
 
 from flask import Response, current_app, g, jsonify, request, send_file
 from flask_smorest import Blueprint
-from werkzeug.exceptions import BadRequest, NotFound
+from marshmallow import ValidationError
+from werkzeug.exceptions import BadRequest, MethodNotAllowed, NotFound
 from werkzeug.security import safe_join
 
-from jobs.errors import RunNotEnded, StoreError, UnknownJob
+from jobs.errors import BadParameters, RunNotEnded, StoreError, UnknownJob, flat_messages
 from jobs.execution import run_folder
 from jobs.locks import is_held
 from jobs.runs import Run
 from web import schemas, stream
 from web.auth import STREAM_TOKEN_S
-from web.launchbody import launch_parameters, query_values
-from web.offhub import off_hub
+from web.launchbody import json_object, launch_parameters, query_values
+from web.offhub import off_hub, write_off_hub
 from web.schemas import API, run_view
 
 MAX_KEY_CHARS = 255
@@ -98,7 +100,7 @@ def launch(name: str) -> Response:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 0 < len(key) <= MAX_KEY_CHARS:
         raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} characters.")
-    run = off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=key)
+    run = write_off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=key)
     if not stream.wants_stream(request):
         return _accepted(run)
     location = {"Content-Location": f"{API}/runs/{run.id}"}
@@ -116,10 +118,12 @@ def launch(name: str) -> Response:
 def launch_stream(name: str) -> Response:
     """Launch by GET and stream, for a plain EventSource. One token launches one run, and joins it ever after."""
     headway = _headway()
+    if request.method == "HEAD":
+        raise MethodNotAllowed(["GET"])
     stream.form_of(request)
     job = headway.registry.usable(name)
     given = dict(query_values(request, job))
-    run = off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=g.principal.launch_key)
+    run = write_off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=g.principal.launch_key)
     cursor = stream.cursor_of(request, run.id)
     location = {"Content-Location": f"{API}/runs/{run.id}"}
     return stream.stream_response(headway.store, headway.feed, run.id, cursor, request.environ, **location)
@@ -158,7 +162,7 @@ def get_run(run_id: str) -> Response:
 @runs.response(204)
 def delete_run(run_id: str) -> None:
     """Forget a run that has ended, with its events and files."""
-    off_hub(_headway().launcher.delete, run_id, _owner())
+    write_off_hub(_headway().launcher.delete, run_id, _owner())
 
 
 @runs.get("/<run_id>/events")
@@ -187,14 +191,14 @@ def events(run_id: str) -> Response:
 @runs.response(202, schemas.RunSchema)
 def cancel(run_id: str) -> Response:
     """Ask for the run's end; the run says when it has come."""
-    return _accepted(off_hub(_headway().launcher.cancel, run_id, _owner()))
+    return _accepted(write_off_hub(_headway().launcher.cancel, run_id, _owner()))
 
 
 @runs.post("/<run_id>/retry")
 @runs.response(202, schemas.RunSchema)
 def retry(run_id: str) -> Response:
     """Launch the same again, as a new run."""
-    return _accepted(off_hub(_headway().launcher.retry, run_id, _owner()))
+    return _accepted(write_off_hub(_headway().launcher.retry, run_id, _owner()))
 
 
 @runs.get("/<run_id>/result")
@@ -214,7 +218,7 @@ def file(run_id: str, name: str) -> Response:
     headway = _headway()
     run = off_hub(headway.store.run, run_id, _owner())
     path = safe_join(str(run_folder(headway.settings.data_path, run.id) / "files"), name)
-    if path is None or name not in {one["name"] for one in run.files}:
+    if path is None or name not in {one["name"] for one in run.files} or Path(path).is_symlink():
         raise NotFound("The run has no such file.")
     try:
         return send_file(path, as_attachment=True, download_name=name, max_age=0)
@@ -226,11 +230,15 @@ def file(run_id: str, name: str) -> Response:
 
 
 @service.post(f"{API}/token")
-@service.arguments(schemas.TokenWishSchema)
+@service.doc(requestBody={"content": {"application/json": {"schema": schemas.TokenWishSchema}}})
 @service.response(200, schemas.TokenSchema)
-def token(wish: dict[str, Any]) -> dict[str, Any]:
+def token() -> dict[str, Any]:
     """A signed token for ``?token=`` on streams, good for five minutes."""
     headway = _headway()
+    try:
+        wish = schemas.TOKEN_WISH.load(json_object(request))
+    except ValidationError as error:
+        raise BadParameters(dict(flat_messages(error.normalized_messages()))) from None
     if "run" in wish:
         off_hub(headway.store.run, wish["run"], _owner())
     if "job" in wish:

@@ -11,10 +11,11 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flask import Blueprint, Request, Response, current_app, g, redirect, render_template, request, url_for
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -23,7 +24,7 @@ from werkzeug.exceptions import Forbidden, SecurityError, Unauthorized
 from jobs.events import now_ms
 from jobs.settings import Settings
 from jobs.store import Store
-from web.offhub import off_hub
+from web.offhub import off_hub, write_off_hub
 
 OWNER = "default"
 """The owner of all that is done with the server's one key."""
@@ -154,6 +155,9 @@ def check_request() -> Response | None:
 
 def check_host(request: Request) -> None:
     """Refuse a foreign Host (DNS rebinding). Raises SecurityError (400)."""
+    target = request.environ.get("RAW_URI", "/")
+    if not target.startswith("/") and target != "*":
+        raise SecurityError("Ask for a path, not for a whole address.")
     host = request.headers.get("Host", "").lower()
     name = re.sub(r":\d{1,5}$", "", host)
     if name not in LOCAL_HOSTS | current_app.extensions["headway"].settings.hosts:
@@ -197,11 +201,12 @@ def _token_principal(gate: Gate, token: str) -> Principal:
     if request.endpoint not in STREAMS:
         raise Unauthorized("A token in the query opens streams only.")
     launches = request.endpoint == "jobs.launch_stream"
-    launch_key = "token " + hashlib.sha256(token.encode()).hexdigest()
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", token):  # base64 readers pass over other characters
+        raise Unauthorized("The token is not valid.")
     found = gate.read("stream", token, STREAM_TOKEN_S)
     if found is None and launches:  # a reconnect joins the run that the token launched, also when it has grown old
         found = gate.read("stream", token, JOIN_S)
-        if found is not None and not off_hub(gate.launched, found["owner"], launch_key):
+        if found is not None and not off_hub(gate.launched, found["owner"], _launch_key(found)):
             found = None
     if found is None:
         raise Unauthorized("The token is not valid, or no longer. Get a new one: POST /api/v1/token.")
@@ -210,7 +215,12 @@ def _token_principal(gate: Gate, token: str) -> Principal:
         "job" in found and found["job"] != asked.get("name")
     ):
         raise Forbidden("This token is for something else.")
-    return Principal(found["owner"], "token", launch_key)
+    return Principal(found["owner"], "token", _launch_key(found))
+
+
+def _launch_key(token: Mapping[str, Any]) -> str:
+    """What the launch of a token is known by: its number, however the token was spelled."""
+    return f"token {token.get('n')}"
 
 
 # Logging in and out.
@@ -224,7 +234,7 @@ def login() -> str | Response:
     once = request.args.get("once")
     if once is None:
         return render_template("login.html", next=target, error=None)
-    if off_hub(gate.spend_login, once):
+    if request.method != "HEAD" and write_off_hub(gate.spend_login, once):  # a HEAD is some link's preview
         return _logged_in(gate, target)
     error = "This address has been used, or is too old. Log in with the key, or run 'make address' for a new one."
     return render_template("login.html", next=target, error=error)
@@ -265,6 +275,7 @@ def _logged_in(gate: Gate, target: str) -> Response:
 
 def safe_next(target: str | None) -> str:
     """Where to go after the login: a path of this server, else ``/``; no ``//host``, backslash, control character."""
-    if not target or not re.fullmatch(r"/(?![/\\])[^\\\x00-\x20\x7f]*", target) or urlsplit(target).netloc:
+    if not target or urlsplit(target).netloc:
         return "/"
-    return target
+    good = all(re.fullmatch(r"/(?![/\\])[^\\\x00-\x20\x7f]*", text) for text in (target, unquote(target)))
+    return target if good else "/"

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from flask import request
 from gevent import Greenlet, spawn
 from gevent.socket import wait_read
 
@@ -20,6 +21,25 @@ UNSENT_BYTES = 16 * 1024
 """TCP_NOTSENT_LOWAT: without it the kernel takes 2.7 MB for each slow reader before it pushes back."""
 _TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 """25 is Linux's number; CPython names it since 3.12."""
+
+
+def limit() -> None:
+    """Set the time limits of the socket that a request came on. Registered as before_request: downloads freeze too."""
+    client: socket.socket | None = request.environ.get("gunicorn.socket")
+    if client is None:
+        return
+    client.settimeout(WRITE_TIMEOUT_S)
+    if client.family in (socket.AF_INET, socket.AF_INET6):
+        _set(client, getattr(socket, "TCP_USER_TIMEOUT", None), DEAD_PEER_MS)
+        _set(client, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def _set(client: socket.socket, option: int | None, value: int) -> None:
+    if option is not None:
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, option, value)
+        except OSError:
+            pass  # another system's TCP: the time-out on writes remains
 
 
 class Connection:
@@ -32,30 +52,16 @@ class Connection:
         self.gone = False
 
     def begin(self, on_gone: Callable[[], None]) -> None:
-        """Set the limits and watch; ``on_gone`` is called when the client has closed."""
-        if self._socket is None or not hasattr(self._socket, "setsockopt"):
+        """Watch; ``on_gone`` is called when the client has closed."""
+        if self._socket is None:
             return
-        if self._socket.family in (socket.AF_INET, socket.AF_INET6):
-            self._set(getattr(socket, "TCP_USER_TIMEOUT", None), DEAD_PEER_MS)
-            self._set(_TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        self._socket.settimeout(WRITE_TIMEOUT_S)
         self._watch = spawn(self._wait_for_fin, on_gone)
 
     def end(self) -> None:
-        """Watch no longer and leave the socket as it was: the next request may come on it."""
+        """Watch no longer: the next request may come on this socket."""
         if self._watch is not None:
             self._watch.kill(block=False)
             self._watch = None
-        if self._socket is not None and hasattr(self._socket, "settimeout"):
-            self._socket.settimeout(None)
-
-    def _set(self, option: int | None, value: int) -> None:
-        assert self._socket is not None
-        if option is not None:
-            try:
-                self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
-            except OSError:
-                pass  # another system's TCP: the time-out on writes remains
 
     def _wait_for_fin(self, on_gone: Callable[[], None]) -> None:
         assert self._socket is not None

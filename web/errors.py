@@ -24,6 +24,7 @@ STATUS_OF: dict[type[errors.HeadwayError], int] = {
     errors.RunEnded: 409,
     errors.RunNotEnded: 409,
     errors.SecretsForgotten: 409,
+    errors.UploadGone: 409,
     errors.KeyReused: 409,
     errors.BadParameters: 422,
     errors.QueueFull: 429,
@@ -75,9 +76,12 @@ def answer_headway(error: errors.HeadwayError) -> Response:
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
     if status >= 500:
         log.error("request %s: %s", g.get("request_id"), error)
+    detail = str(error)
+    if isinstance(error, errors.StoreError) and not isinstance(error, errors.StoreBusy):
+        detail = "The database cannot be used. The server's log has the reason."
     if status in (429, 503) and wants_stream(request):
-        return busy_response(str(error))
-    response = problem(status, str(error), errors=getattr(error, "errors", None))
+        return busy_response(detail)
+    response = problem(status, detail, errors=getattr(error, "errors", None))
     if status in (429, 503):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
@@ -85,6 +89,10 @@ def answer_headway(error: errors.HeadwayError) -> Response:
 
 def answer_unexpected(error: Exception) -> Response:
     """A fault of ours: the traceback goes to the log, the answer has the request's id to find it by."""
+    if type(error).__module__.startswith("gunicorn.http"):  # the body turned out to be no HTTP, when it was read
+        return problem(400, "The body of the request is not valid HTTP.")
+    if isinstance(error, TimeoutError):
+        return problem(408, "The body of the request did not come in time.")
     log.exception("request %s failed", g.get("request_id"))
     return problem(500, "This is a fault of the server. Its log has the reason under this request's id.")
 

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from jobs.bus import Ear, News
 from jobs.errors import StoreError
@@ -42,9 +43,10 @@ class Channel:
 
     def hear(self, news: News) -> None:
         """Take in a message of the bus."""
-        for event in news.events:
-            self._keep(event)
-        self.advance(news.head)
+        with self._changed:
+            for event in news.events:
+                self._keep(event)
+            self.advance(news.head)
 
     def advance(self, head: int) -> None:
         """Know that events up to ``head`` exist, and wake the readers."""
@@ -54,12 +56,13 @@ class Channel:
 
     def after(self, seq: int) -> list[tuple[int, bytes, bool]] | None:
         """What comes after ``seq`` as (number, frame, last); None where the store has to be asked for it."""
-        if not self._kept or self._kept[-1][0] <= seq:
-            return None if self._head > seq else []
-        first = self._kept[0][0]
-        if first > seq + 1:
-            return None
-        return [self._kept[index] for index in range(seq + 1 - first, len(self._kept))]
+        with self._changed:
+            if not self._kept or self._kept[-1][0] <= seq:
+                return None if self._head > seq else []
+            first = self._kept[0][0]
+            if first > seq + 1:
+                return None
+            return list(islice(self._kept, seq + 1 - first, None))
 
     def wait(self, seq: int, timeout_s: float) -> None:
         """Wait until there may be something after ``seq``, somebody calls :meth:`wake`, or the time is over."""
@@ -93,6 +96,7 @@ class Feed:
         self._store = store
         self._ear = ear
         self._channels: dict[str, Channel] = {}
+        self._lock = threading.Lock()
         self.closing = False
         self._threads = [
             threading.Thread(target=self._hear_bus, name="feed", daemon=True),
@@ -113,15 +117,17 @@ class Feed:
 
     def join(self, run: str) -> Channel:
         """Begin to read a run's channel. What happens from now on is in it."""
-        channel = self._channels.setdefault(run, Channel())
-        channel.readers += 1
+        with self._lock:
+            channel = self._channels.setdefault(run, Channel())
+            channel.readers += 1
         return channel
 
     def leave(self, run: str, channel: Channel) -> None:
         """Read it no longer; the last reader takes it down."""
-        channel.readers -= 1
-        if channel.readers == 0:
-            self._channels.pop(run, None)
+        with self._lock:
+            channel.readers -= 1
+            if channel.readers == 0:
+                self._channels.pop(run, None)
 
     def say_bye(self) -> None:
         """Tell all streams to end themselves soon: the server stops or reloads."""

@@ -10,8 +10,11 @@ from flask import Request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from jobs.events import too_deep
 from jobs.registry import Job
 
+MAX_TEXT_BYTES = 1_000_000
+"""Largest body but for uploads: it is read in one go, which nothing else in the worker gets past."""
 STREAM_QUERY = frozenset({"token", "after", "last_event_id"})
 """What a query says to the stream, not to the job."""
 
@@ -19,13 +22,21 @@ STREAM_QUERY = frozenset({"token", "after", "last_event_id"})
 def launch_parameters(request: Request, job: Job) -> dict[str, Any]:
     """What the body gives for each parameter. Raises BadRequest, UnsupportedMediaType."""
     if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        if request.mimetype != "multipart/form-data":
+            request.max_content_length = MAX_TEXT_BYTES
         return dict(_form_values(request, job))
+    return json_object(request)
+
+
+def json_object(request: Request) -> dict[str, Any]:
+    """A body that is a JSON object, or empty. Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge."""
     if request.mimetype == "application/json" or (not request.mimetype and not request.content_length):
-        return _json_object(request.get_data())
+        request.max_content_length = MAX_TEXT_BYTES
+        return _object(request.get_data())
     raise UnsupportedMediaType("Send the parameters as application/json, as a form, or as multipart/form-data.")
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
@@ -34,6 +45,8 @@ def _json_object(body: bytes) -> dict[str, Any]:
         raise BadRequest("The JSON is nested too deeply.") from None
     except ValueError as error:
         raise BadRequest(f"The body is not valid JSON: {error}.") from None
+    if too_deep(found):
+        raise BadRequest("The JSON is nested too deeply.")
     if not isinstance(found, dict):
         raise BadRequest('The body must be a JSON object, such as {"url": "https://example.org"}.')
     return found

@@ -24,12 +24,12 @@ from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 
 from jobs.errors import BadParameters, RunEnded, UnknownJob
-from jobs.launch import MASK
+from jobs.masking import MASK
 from jobs.registry import Job, Registry
 from jobs.runs import Run
 from web import forms, wording
 from web.launchbody import launch_parameters
-from web.offhub import off_hub
+from web.offhub import off_hub, write_off_hub
 from web.schemas import JOB, run_view
 from web.story import SHOWN_ITEMS, story_of
 
@@ -72,7 +72,7 @@ def launch(name: str) -> ResponseReturnValue:
     found = headway.registry.find(name)
     given = launch_parameters(request, found)
     try:
-        run = off_hub(headway.launcher.launch, name, given, g.principal.owner)
+        run = write_off_hub(headway.launcher.launch, name, given, g.principal.owner)
     except BadParameters as error:
         typed = {field: values[-1] for field, values in request.form.lists()}
         return _form(found, typed, _by_field(error.errors)), 422
@@ -118,7 +118,7 @@ def run(run_id: str) -> ResponseReturnValue:
 def cancel(run_id: str) -> ResponseReturnValue:
     """Ask for a run's end. One that has ended meanwhile simply shows so."""
     try:
-        off_hub(current_app.extensions["headway"].launcher.cancel, run_id, g.principal.owner)
+        write_off_hub(current_app.extensions["headway"].launcher.cancel, run_id, g.principal.owner)
     except RunEnded:
         pass
     return redirect(url_for("pages.run", run_id=run_id), 303)
@@ -127,7 +127,7 @@ def cancel(run_id: str) -> ResponseReturnValue:
 @bp.post("/runs/<run_id>/retry")
 def retry(run_id: str) -> ResponseReturnValue:
     """Run the same again."""
-    again = off_hub(current_app.extensions["headway"].launcher.retry, run_id, g.principal.owner)
+    again = write_off_hub(current_app.extensions["headway"].launcher.retry, run_id, g.principal.owner)
     return redirect(url_for("pages.run", run_id=again.id), 303)
 
 

@@ -16,6 +16,9 @@ from web.frame import iso_time
 API = "/api/v1"
 
 
+RUN_ID = validate.Regexp(r"[0-9a-z]{1,40}\Z", error="Must be the id of a run.")
+
+
 def _time(name: str) -> fields.Function:
     def read(run: Run) -> str | None:
         value = getattr(run, name)
@@ -86,7 +89,7 @@ class RunsQuerySchema(ma.Schema):
     status = fields.String(validate=validate.OneOf(["queued", "processing", "completed", "error"]))
     q = fields.String(validate=validate.Length(max=200))
     limit = fields.Integer(load_default=50, validate=validate.Range(1, MAX_RUNS_LISTED))
-    before = fields.String(validate=validate.Regexp(r"[0-9a-z]{1,40}\Z", error="Must be the id of a run."))
+    before = fields.String(validate=RUN_ID)
 
 
 class ProblemWithJobSchema(ma.Schema):
@@ -120,8 +123,8 @@ class JobsSchema(ma.Schema):
 class TokenWishSchema(ma.Schema):
     """What a token is to be narrowed to."""
 
-    run = fields.String(validate=validate.Length(max=64))
-    job = fields.String(validate=validate.Length(max=63))
+    run = fields.String(validate=RUN_ID)
+    job = fields.String(validate=validate.Regexp(r"[a-z][a-z0-9_-]{0,62}\Z", error="Must be the name of a job."))
 
 
 class TokenSchema(ma.Schema):
@@ -139,6 +142,7 @@ class HealthSchema(ma.Schema):
 
 RUN = RunSchema()
 JOB = JobSchema()
+TOKEN_WISH = TokenWishSchema()
 
 
 def run_view(run: Run, job: Job | None) -> dict[str, Any]:

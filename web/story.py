@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
-from jobs.events import Event
 from jobs.store import Store
 from web.frame import iso_time
 from web.wording import columns
@@ -15,15 +13,16 @@ SHOWN_ITEMS = 500
 """Rows, and lines of the log, on the page: more would be slow to draw (``static/js/tail.js`` keeps as many)."""
 SHOWN_OUTPUT_CHARS = 200_000
 WINDOW_EVENTS = 3000
+WINDOW_BYTES = 4_000_000
 """How far back a page looks; a plan is said early, so the first events are read as well."""
 FIRST_EVENTS = 50
 
 
 def story_of(store: Store, run: str, head: int) -> dict[str, Any]:
     """Plan, log, output and rows up to event number ``head``. A total is None where the run began before the window."""
-    begin = max(0, head - WINDOW_EVENTS)
-    events = _between(store, run, begin, head)
-    early = _between(store, run, 0, min(begin, FIRST_EVENTS))
+    events = store.newest_events(run, head, WINDOW_EVENTS, WINDOW_BYTES)
+    begin = events[0].seq - 1 if events else 0
+    early = store.newest_events(run, min(begin, FIRST_EVENTS), FIRST_EVENTS, WINDOW_BYTES)
     said: dict[str, list[dict[str, Any]]] = {"plan": [], "log": [], "output": [], "row": [], "update": []}
     for event in early:
         if event.kind == "plan":
@@ -42,9 +41,3 @@ def story_of(store: Store, run: str, head: int) -> dict[str, Any]:
         "rows_total": None if begin else len(rows),
         "columns": columns(rows),
     }
-
-
-def _between(store: Store, run: str, after: int, head: int) -> Iterable[Event]:
-    if head <= after:
-        return []
-    return store.events_after(run, after, limit=head - after).events

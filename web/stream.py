@@ -31,6 +31,8 @@ LIFE_S = 15 * 60.0
 GOODBYES_S = 1.5
 """At a stop or reload the goodbyes are spread over so long, that not all clients return at once."""
 PAGE_EVENTS = 500
+WRITE_BYTES = 64 * 1024
+"""Longest single write: the time limit is for each, and a slow but steady reader shall make it."""
 RETRY_MS = (1000, 3000)
 BUSY_RETRY_MS = (15_000, 30_000)
 
@@ -76,6 +78,8 @@ def _cursor(text: str, run: str) -> Cursor:
 
 def form_of(request: Request) -> str:
     """The form of stream that the request accepts. Raises NotAcceptable."""
+    if not request.accept_mimetypes:
+        return FORMS[0]
     form = request.accept_mimetypes.best_match(FORMS)
     if form is None:
         raise NotAcceptable(f"Streams are served as {' or '.join(FORMS)}. Ask for that with the Accept header.")
@@ -143,7 +147,7 @@ class Stream:
             self._run, self._after, page.head, reset=reset, heartbeat_s=HEARTBEAT_S, retry_ms=random.randint(*RETRY_MS)
         )
         said, last = self._history(page)
-        yield greeting + said
+        yield from _pieces(greeting + said)
         heartbeat_at = time.monotonic() + HEARTBEAT_S
         while not last and not self._connection.gone:
             now = time.monotonic()
@@ -155,7 +159,7 @@ class Stream:
             except UnknownRun:  # deleted in the meantime: the next request is told so
                 return
             if said:
-                yield said
+                yield from _pieces(said)
             elif now >= heartbeat_at:
                 yield frame.heartbeat(now_ms())
             else:
@@ -199,3 +203,10 @@ class Stream:
         if self._bye_at is not None:
             times.append(self._bye_at)
         return max(0.0, min(times) - now)
+
+
+def _pieces(said: bytes) -> Iterator[bytes]:
+    if len(said) <= WRITE_BYTES:
+        yield said
+    else:
+        yield from (said[start : start + WRITE_BYTES] for start in range(0, len(said), WRITE_BYTES))

@@ -147,7 +147,7 @@ def shown_of(shown: int, total: int | None, noun: str) -> str:
 
 def plain(number: float) -> str:
     """A number without needless zeros: 42.5, 100."""
-    return f"{number:.10g}" if isinstance(number, float) else str(number)
+    return str(int(number)) if float(number).is_integer() else f"{number:.10g}"
 
 
 def paragraphs(text: str) -> list[str]:

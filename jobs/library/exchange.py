@@ -112,6 +112,7 @@ class GuardedSocket(socket.socket):
     budget: Budget | None = None
 
     def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
+        """As socket.recv_into; raises what the budget raises."""
         _grant(self, self.budget)
         return super().recv_into(buffer, nbytes, flags)
 
@@ -122,6 +123,7 @@ class GuardedTLSSocket(ssl.SSLSocket):
     budget: Budget | None = None
 
     def recv_into(self, buffer: Buffer, nbytes: int | None = None, flags: int = 0) -> int:
+        """As socket.recv_into; raises what the budget raises."""
         _grant(self, self.budget)
         return super().recv_into(buffer, nbytes, flags)
 

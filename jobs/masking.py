@@ -1,0 +1,35 @@
+"""Takes the secrets of a run out of whatever is about to be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MASK = "***"
+MIN_LINE_CHARS = 6
+"""A secret of several lines (a key file) is masked line by line too, but not by lines like ``{`` or ``END``."""
+
+
+class Mask:
+    """Replaces a run's secrets by ``***``, in texts and in everything that holds texts."""
+
+    def __init__(self, secrets: Iterable[object]) -> None:
+        texts = {str(secret) for secret in secrets} - {""}
+        lines = {line.strip() for text in texts for line in text.splitlines()}
+        found = texts | {line for line in lines if len(line) >= MIN_LINE_CHARS}
+        # The longest first: where one secret is part of another, no rest of the other may stay.
+        self._secrets = sorted(found, key=len, reverse=True)
+
+    def __call__(self, value: Any) -> Any:
+        """``value`` with every secret in it masked; without secrets it comes back as it is."""
+        if not self._secrets:
+            return value
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, MASK)
+            return value
+        if isinstance(value, Mapping):
+            return {self(key): self(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self(one) for one in value]
+        return value

@@ -8,21 +8,28 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from functools import cache
 from pathlib import Path
 
 _held: set[int] = set()
 """Descriptors of the locks that this process holds."""
 
 
-def _forget_in_child() -> None:
-    """A process that job code forks must not keep our locks alive after our death. Closing frees nothing of ours."""
+@cache
+def forget_in_forks() -> None:
+    """Keep processes that job code forks from keeping our locks alive after our death.
+
+    For processes that run job code; not for web workers, where gevent's Popen forks in Python to hand a lock on.
+    """
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _forget() -> None:
+    """Let go of the locks in a forked child; that frees nothing of its parent's."""
     for fd in _held:
         with contextlib.suppress(OSError):
             os.close(fd)
     _held.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class FileLock:

@@ -34,7 +34,7 @@ from jobs.errors import Cancelled, Finished, HeadwayError, Interrupted, StopRun,
 from jobs.events import Ending, now_ms
 from jobs.execution import execute, run_folder
 from jobs.isolation import Child
-from jobs.locks import FileLock, holder, inherited, is_held, is_shared, try_lock
+from jobs.locks import FileLock, forget_in_forks, holder, inherited, is_held, is_shared, try_lock
 from jobs.progress import Pace, Progress
 from jobs.recorder import Recorder
 from jobs.registry import Job, Registry
@@ -78,6 +78,7 @@ class Runner:
     ) -> None:
         """``lock`` is the right to claim; the runner releases it. ``environment`` is where jobs' settings come from."""
         self.id = new_run_id()
+        forget_in_forks()
         self._data = settings.data_path
         self._store = store
         self._bus = bus

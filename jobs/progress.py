@@ -34,7 +34,7 @@ MOST_BEFORE_END = 99.9
 """The highest percent of a run that has not completed: 100 is said by its last update alone."""
 MAX_MESSAGE_CHARS = 1000
 MAX_STEP_CHARS = 200
-MAX_PLANNED, MAX_PLANNED_CHARS = 40, 100
+MAX_PLANNED, MAX_PLANNED_CHARS = 50, 100
 MAX_CELL_CHARS = 2000
 """Longest text in a row that is too long as a whole."""
 OUTPUT_CHARS = 5000

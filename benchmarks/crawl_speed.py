@@ -23,10 +23,11 @@ def measure() -> list[Figure]:
     fetches the same pages with urllib3 and 8 threads: at least 0.8 of its pages per second (issue 2).
 
     The crawl's client is urllib3 as well, but through ``jobs.library.fetch``, which reads answers itself and costs a
-    quarter of ``pool.request()``. So two loops are shown: with urllib3 as somebody would write it without Headway, which
-    the limit is for; and with ``fetch`` alone, which shows what reading pages, rows, links and files cost. By turns. The
-    site (``benchmarks.crawl``) has the second core. Each loop has the first, and so has the runner, with job, parsing,
-    recorder and store in it; the web worker and the client, for which a loop has no part, are not pinned.
+    quarter of ``pool.request()``. So two loops are shown: with urllib3 as somebody would write it without Headway,
+    which the limit is for; and with ``fetch`` alone, which shows what reading pages, rows, links and files cost.
+
+    By turns. The site (``benchmarks.crawl``) has the second core. Each loop has the first, and so has the runner, with
+    job, parsing, recorder and store in it; the web worker and the client, for which a loop has no part, are not pinned.
     """
     with serve_site() as port, server(HEADWAY_CRAWL_ALLOW=f"127.0.0.1:{port}") as running:
         _pin_runner(running)

@@ -20,7 +20,7 @@ ErrorCode = Literal["failed", "cancelled", "timeout", "interrupted", "crashed"]
 MAX_BODY_BYTES = 60 * 1024
 """Longest body of an event. A frame may have 64 KiB (the contract); the difference is for its other fields."""
 
-MAX_FILES_BYTES = 16 * 1024
+MAX_FILES_BYTES = 8 * 1024
 """Of the files that a last update names; the run itself names all of them."""
 MAX_DEPTH = 100
 """Levels of parameters and results. Python's own JSON reader gives up somewhere below 1,000."""

@@ -16,10 +16,12 @@ from typing import Any
 from jobs.errors import JobError, StopRun
 from jobs.events import MAX_DEPTH, Ending, ErrorCode, now_ms, to_json, too_deep
 from jobs.parameters import File
-from jobs.progress import MAX_MESSAGE_CHARS, Progress, cut
+from jobs.progress import Progress, cut
 from jobs.registry import Job
 from jobs.runs import Claim
 
+MAX_ERROR_CHARS = 2000
+"""Longest error message: it stands twice in the last update, where JSON may need 12 bytes for a character."""
 MAX_RESULT_BYTES = 10_000_000
 """Largest result, as JSON. More belongs in a file: it is read by machines, and the page would choke on it."""
 
@@ -77,7 +79,7 @@ def _file(stored: Mapping[str, Any], folder: Path) -> File:
 
 def _failed(claim: Claim, progress: Progress, code: ErrorCode, message: str) -> Ending:
     files = progress.finish()
-    shown = cut(progress.mask(message), MAX_MESSAGE_CHARS)
+    shown = cut(progress.mask(message), MAX_ERROR_CHARS)
     return Ending(claim.run, claim.attempt, "error", now_ms(), message=shown, code=code, files=files)
 
 

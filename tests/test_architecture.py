@@ -192,7 +192,7 @@ def test_nothing_is_left_to_be_done_in_the_code() -> None:
 
 
 def test_sql_is_never_made_of_text() -> None:
-    """Bound parameters only (security.md, S21); a PRAGMA takes none, and its values are constants of the code."""
+    """Bound parameters only; a PRAGMA takes none, and its values are constants of the code."""
     verbs = re.compile(r"\b(SELECT .+ FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM)\b")
     for path in python_files("jobs", "web"):
         for node in ast.walk(ast.parse(path.read_text())):

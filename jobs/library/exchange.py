@@ -64,7 +64,7 @@ class BodyPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one fetch may take. The values are those of security.md, S11."""
+    """How much one fetch may take."""
 
     connect_s: float = 5.0
     """Looking up, connecting and shaking hands, each."""

@@ -1,4 +1,4 @@
-"""Whatever a job says, in whatever place, is text (S9)."""
+"""Whatever a job says, in whatever place, is text."""
 
 import pytest
 from playwright.sync_api import expect

@@ -1,4 +1,4 @@
-"""The way to the web is guarded: addresses, redirects, limits (security.md, S10 and S11)."""
+"""The way to the web is guarded: addresses, redirects, limits."""
 
 from __future__ import annotations
 

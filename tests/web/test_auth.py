@@ -39,7 +39,7 @@ def gate(store: Store) -> Gate:
     return Gate(KEY, store)
 
 
-# Where to go after the login (security.md, S8).
+# Where to go after the login.
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+STOP_WITHIN_S = 10.0
+"""How long a server with the runner inside it waits for the runner at its end."""
 
 
 @dataclass
@@ -114,18 +116,20 @@ def _build(settings: Settings, *, inside: bool) -> Headway:
         headway.supervisor.start()
     elif (lock := try_lock(data / "runner.lock")) is not None:
         headway.runner = Runner(settings, Store(settings.database_path, checkpoints=True), bus, registry, lock)
-        threading.Thread(target=headway.runner.run, name="runner", daemon=True).start()
-        _stop_with_process(headway.runner)
+        thread = threading.Thread(target=headway.runner.run, name="runner", daemon=True)
+        thread.start()
+        _stop_with_process(headway.runner, thread)
     return headway
 
 
-def _stop_with_process(runner: Runner) -> None:
-    """Let Ctrl-C and SIGTERM stop the runner inside this process first: Python waits for its threads at the exit."""
+def _stop_with_process(runner: Runner, thread: threading.Thread) -> None:
+    """Let Ctrl-C and SIGTERM stop the runner inside this process first, so that its runs have their ends recorded."""
     if threading.current_thread() is not threading.main_thread():
         return
 
     def stop(number: int, frame: object) -> None:
         runner.stop()
+        thread.join(STOP_WITHIN_S)
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):

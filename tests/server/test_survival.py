@@ -222,4 +222,11 @@ def test_flask_run_serves_with_the_runner_inside(tmp_path: Path) -> None:
     assert updates(server.events(child))[-1]["status"] == "completed"
     assert httpx.get(f"{server.url}/api/v1/runs/{run}/events?token={token}").status_code == 200
     assert token not in server.log()
+    held = server.launch("hold")
+    wait_for(lambda: server.run(held)["status"] == "processing")
+    server.signal(signal.SIGINT)
+    wait_for(lambda: not alive(server.pid), 15, "the server to leave")
     server.stop()
+    again = Server(server.data).start()
+    assert again.run(held)["error"]["message"].startswith("The server stopped")  # recorded then, not found dead now
+    again.stop()

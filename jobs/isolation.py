@@ -51,7 +51,6 @@ class Child:
 
     def __init__(self, job: Job, claim: Claim, data: Path, settings: Mapping[str, str]) -> None:
         """Start the process. ``settings`` are those that the job may read."""
-        self._job = job
         self._claim = claim
         self._reason: type[StopRun] | None = None
         self._lock = threading.Lock()

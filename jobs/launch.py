@@ -50,7 +50,7 @@ class Launcher:
         Raises UnknownJob, BrokenJob, BadParameters, QueueFull, KeyReused, StoreBusy.
         """
         job = self._registry.usable(job_name)
-        loaded = _validated(job, given, partial=retry_of is not None)
+        loaded, shown = _validated(job, given, partial=retry_of is not None)
         run = new_run_id()
         folder = run_folder(self._data, run)
         try:
@@ -58,7 +58,7 @@ class Launcher:
             files, digests = _stored(job, loaded, folder / "inputs")
             if retry_of is not None:
                 files |= self._inherited(job, retry_of, folder / "inputs")
-            params = {**_dumped(job, loaded), **files, **dict.fromkeys(secrets, MASK)}
+            params = {**shown, **files, **dict.fromkeys(secrets, MASK)}
             keys = [field.data_key or name for name, field in job.schema.fields.items()]
             new = NewRun(
                 id=run,
@@ -70,7 +70,7 @@ class Launcher:
                 retries=job.retries,
                 retry_of=None if retry_of is None else retry_of.id,
                 idempotency_key=idempotency_key,
-                idempotency_hash=_digest(job.name, _dumped(job, loaded), secrets, digests),
+                idempotency_hash=_digest(job.name, shown, secrets, digests),
             )
             accepted, events = self._store.accept(new, max_queue=self._max_queue)
         except BaseException as error:
@@ -121,16 +121,18 @@ class Launcher:
         return files
 
 
-def _validated(job: Job, given: Mapping[str, Any], *, partial: bool) -> dict[str, Any]:
+def _validated(job: Job, given: Mapping[str, Any], *, partial: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parameters as the job's values, and as the JSON values that can be shown."""
     optional = [field.name for field in job.file_fields] if partial else None
     try:
         loaded: dict[str, Any] = job.schema.load(dict(given), partial=optional)
-        to_json(_dumped(job, loaded))
+        shown = _dumped(job, loaded)
+        to_json(shown)
     except ma.ValidationError as error:
         raise BadParameters(dict(flat_messages(error.normalized_messages()))) from None
     except (OverflowError, RecursionError, TypeError, ValueError) as error:
         raise BadParameters({"_schema": [f"The parameters do not fit into JSON: {error}."]}) from None
-    return loaded
+    return loaded, shown
 
 
 def _dumped(job: Job, loaded: Mapping[str, Any]) -> dict[str, Any]:

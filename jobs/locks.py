@@ -57,8 +57,7 @@ class FileLock:
 
 def try_lock(path: Path, *, shared: bool = False) -> FileLock | None:
     """Take the lock on ``path`` without waiting; None where another holds it. The file is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _open(path)
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
@@ -73,10 +72,14 @@ def inherited(path: Path, fd: int) -> FileLock:
     return FileLock(path, fd)
 
 
+def _open(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
 def lock_shared(path: Path) -> FileLock:
     """Take the lock together with others; waits for those who hold it alone, which :func:`is_shared` does briefly."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _open(path)
     fcntl.flock(fd, fcntl.LOCK_SH)
     return FileLock(path, fd)
 

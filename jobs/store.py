@@ -95,6 +95,7 @@ _WAITING = sa.select(sa.func.count()).select_from(_runs).where(_runs.c.status ==
 _HEADS = sa.select(_runs.c.id, _runs.c.attempt, _runs.c.head, _runs.c.latest).where(
     _runs.c.id.in_(sa.bindparam("runs", expanding=True)), _runs.c.status == "processing"
 )
+_EVENT_FIELDS = sa.select(_events.c.seq, _events.c.kind, _events.c.time_ms, _events.c.body)
 _ADD_RUN = _runs.insert()
 _ADD_EVENTS = _events.insert()
 _MOVE_HEAD = (
@@ -378,8 +379,7 @@ class Store:
                 raise UnknownRun("There is no such run.")
             ended = row.status in ("completed", "error")
             query = (
-                sa.select(_events.c.seq, _events.c.kind, _events.c.time_ms, _events.c.body)
-                .where(_events.c.run == run, _events.c.seq > seq, _events.c.seq <= row.head)
+                _EVENT_FIELDS.where(_events.c.run == run, _events.c.seq > seq, _events.c.seq <= row.head)
                 .order_by(_events.c.seq)
                 .limit(limit)
             )
@@ -390,10 +390,7 @@ class Store:
     def newest_events(self, run: str, head: int, limit: int, max_bytes: int) -> tuple[Event, ...]:
         """The events up to number ``head``, in order: the last ``limit`` of them, or as many as ``max_bytes`` hold."""
         query = (
-            sa.select(_events.c.seq, _events.c.kind, _events.c.time_ms, _events.c.body)
-            .where(_events.c.run == run, _events.c.seq <= head)
-            .order_by(_events.c.seq.desc())
-            .limit(limit)
+            _EVENT_FIELDS.where(_events.c.run == run, _events.c.seq <= head).order_by(_events.c.seq.desc()).limit(limit)
         )
         with self._reading() as connection:
             return tuple(_fitting_events(run, connection.execute(query), max_bytes))[::-1]

@@ -26,14 +26,6 @@ from web.auth import ONE_TIME_LOGIN_S, Gate, login_address, read_key, safe_next
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A store, for one-time logins."""
-    opened = Store(tmp_path / "headway.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def gate(store: Store) -> Gate:
     """A gate with the key of the tests."""
     return Gate(KEY, store)

@@ -171,14 +171,6 @@ def test_threads_that_read_while_the_channel_hears_miss_nothing() -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A store."""
-    opened = Store(tmp_path / "headway.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def feed(store: Store, tmp_path: Path) -> Iterator[Feed]:
     """A feed that hears the bus."""
     opened = Feed(store, Ear(tmp_path / "bus", "web-1"))

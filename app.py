@@ -18,7 +18,7 @@ from jobs.launch import Launcher
 from jobs.locks import FileLock, lock_shared, try_lock
 from jobs.registry import Registry
 from jobs.runner import Runner
-from jobs.settings import Settings
+from jobs.settings import Settings, job_settings
 from jobs.store import Store
 from jobs.supervisor import Supervisor
 from web import accesslog, api, auth, connection, errors, pages
@@ -101,7 +101,7 @@ def _build(settings: Settings, *, inside: bool) -> Headway:
     data.mkdir(parents=True, exist_ok=True)
     store = Store(settings.database_path)
     bus = Bus(data / "bus")
-    registry = Registry(settings.job_folders)
+    registry = Registry(settings.job_folders, job_settings(os.environ))
     headway = Headway(
         settings=settings,
         store=store,

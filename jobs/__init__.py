@@ -13,9 +13,10 @@ The way of the data, one direction::
 This package knows no Flask and no gevent; ``web/`` is the door to it. What a job's author needs is imported here.
 """
 
+from jobs.checkpoint import Checkpoint
 from jobs.errors import JobError
 from jobs.parameters import File, Param, Secret
 from jobs.progress import Progress
 from jobs.registry import job
 
-__all__ = ["File", "JobError", "Param", "Progress", "Secret", "job"]
+__all__ = ["Checkpoint", "File", "JobError", "Param", "Progress", "Secret", "job"]

@@ -26,6 +26,10 @@ class BrokenJob(HeadwayError):
     """Raised when a job is launched whose file does not load."""
 
 
+class NotSetUp(HeadwayError):
+    """Raised when a job is launched that needs settings which are not set."""
+
+
 class UnknownJob(HeadwayError):
     """Raised when no job has the given name."""
 

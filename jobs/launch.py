@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,27 +12,38 @@ from typing import Any
 import marshmallow as ma
 
 from jobs.bus import Bus
-from jobs.errors import BadParameters, RunNotEnded, SecretsForgotten, StoreBusy, UploadGone, flat_messages
+from jobs.checkpoint import CHECKPOINTS
+from jobs.errors import BadParameters, RunNotEnded, SecretsForgotten, StoreBusy, flat_messages
 from jobs.events import to_json
 from jobs.execution import run_folder
+from jobs.inputs import Inputs
 from jobs.masking import MASK
-from jobs.parameters import Upload
 from jobs.registry import Job, Registry
 from jobs.runs import Run, new_run_id
 from jobs.store import NewRun, Store
 
-_CHUNK_BYTES = 1 << 20
+MAX_INPUT_BYTES = 100_000_000
+"""Largest file that a run is given, unless the settings say otherwise (``max_upload``)."""
 
 
 class Launcher:
     """Launches, cancels, retries and deletes runs for their owners. May be called from any thread."""
 
-    def __init__(self, registry: Registry, store: Store, bus: Bus, data: Path, max_queue: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        bus: Bus,
+        data: Path,
+        max_queue: int,
+        max_input_bytes: int = MAX_INPUT_BYTES,
+    ) -> None:
         self._registry = registry
         self._store = store
         self._bus = bus
         self._data = data
         self._max_queue = max_queue
+        self._inputs = Inputs(store, data, max_input_bytes)
 
     def launch(
         self,
@@ -46,7 +56,8 @@ class Launcher:
     ) -> Run:
         """Record a run of that job; when this returns it survives a power cut.
 
-        ``given`` are the parameters as they came (JSON values or texts; files with ``filename`` and ``stream``).
+        ``given`` are the parameters as they came (JSON values or texts; files with ``filename`` and ``stream``, as a
+        content, or as a reference to what is there already).
         Raises UnknownJob, BrokenJob, BadParameters, QueueFull, KeyReused, StoreBusy.
         """
         job = self._registry.usable(job_name)
@@ -55,9 +66,10 @@ class Launcher:
         folder = run_folder(self._data, run)
         try:
             secrets = {one.key: loaded[one.attribute] for one in job.secret_fields if loaded.get(one.attribute)}
-            files, digests = _stored(job, loaded, folder / "inputs")
+            files, known_by = self._inputs.keep(job, loaded, owner, folder / "inputs")
             if retry_of is not None:
-                files |= self._inherited(job, retry_of, folder / "inputs")
+                files |= self._inputs.inherit(job, retry_of, folder / "inputs")
+                self._go_on(retry_of, folder)
             params = {**shown, **files, **dict.fromkeys(secrets, MASK)}
             keys = [field.data_key or name for name, field in job.schema.fields.items()]
             new = NewRun(
@@ -70,7 +82,7 @@ class Launcher:
                 retries=job.retries,
                 retry_of=None if retry_of is None else retry_of.id,
                 idempotency_key=idempotency_key,
-                idempotency_hash=_digest(job.name, shown, secrets, digests),
+                idempotency_hash=_digest(job.name, shown, secrets, known_by),
             )
             accepted, events = self._store.accept(new, max_queue=self._max_queue)
         except BaseException as error:
@@ -92,7 +104,10 @@ class Launcher:
         return found
 
     def retry(self, run: str, owner: str) -> Run:
-        """Launch the same again, as a new run. Raises UnknownRun, RunNotEnded, SecretsForgotten, and as launch."""
+        """Launch the same again, as a new run; where the first broke off, it goes on from its checkpoints.
+
+        Raises UnknownRun, RunNotEnded, SecretsForgotten, and as launch.
+        """
         before = self._store.run(run, owner)
         if not before.ended:
             raise RunNotEnded("The run has not ended yet. Wait for its end, or cancel it first.")
@@ -108,17 +123,11 @@ class Launcher:
         self._store.delete(run, owner)
         shutil.rmtree(run_folder(self._data, run), ignore_errors=True)
 
-    def _inherited(self, job: Job, before: Run, folder: Path) -> dict[str, Any]:
-        """The uploads of an earlier run, linked into this one's folder."""
-        files = {field.key: before.params[field.key] for field in job.file_fields if before.params.get(field.key)}
-        for stored in files.values():
-            folder.mkdir(parents=True, exist_ok=True)
-            source = run_folder(self._data, before.id) / "inputs" / stored["stored"]
-            try:
-                os.link(source, folder / stored["stored"])
-            except FileNotFoundError:
-                raise UploadGone("The files of this run are no longer there. Launch it again by its form.") from None
-        return files
+    def _go_on(self, before: Run, folder: Path) -> None:
+        """Give a run the checkpoints of the one that it repeats, where that one broke off."""
+        kept = run_folder(self._data, before.id) / CHECKPOINTS
+        if before.status == "error" and kept.is_dir():
+            shutil.copytree(kept, folder / CHECKPOINTS, ignore=shutil.ignore_patterns("*-shm"))
 
 
 def _validated(job: Job, given: Mapping[str, Any], *, partial: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -140,30 +149,6 @@ def _dumped(job: Job, loaded: Mapping[str, Any]) -> dict[str, Any]:
     uploads = {field.attribute for field in job.file_fields}
     dumped: dict[str, Any] = job.schema.dump({name: value for name, value in loaded.items() if name not in uploads})
     return dumped
-
-
-def _stored(job: Job, loaded: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Write the uploads under names of our own; gives what the run keeps of each, and each one's SHA-256."""
-    files: dict[str, Any] = {}
-    digests: dict[str, str] = {}
-    for number, field in enumerate(job.file_fields):
-        upload = loaded.get(field.attribute)
-        if isinstance(upload, Upload):
-            folder.mkdir(parents=True, exist_ok=True)
-            size, digests[field.key] = _write(upload, folder / f"{number}")
-            files[field.key] = {"name": upload.name[-200:], "bytes": size, "stored": f"{number}"}
-    return files, digests
-
-
-def _write(upload: Upload, path: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("xb") as file:
-        while chunk := upload.stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())  # the run's acceptance promises its files too
-    return size, digest.hexdigest()
 
 
 def _digest(*parts: Any) -> str:

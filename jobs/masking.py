@@ -6,8 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MASK = "***"
+SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 MIN_LINE_CHARS = 6
 """A secret of several lines (a key file) is masked line by line too, but not by lines like ``{`` or ``END``."""
+
+
+def is_secret(setting: str) -> bool:
+    """Whether a setting's name speaks of a secret: its value is shown nowhere."""
+    return any(word in setting for word in SECRET_NAMES)
 
 
 class Mask:

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from jobs.checkpoint import CHECKPOINTS, Checkpoint
 from jobs.errors import Cancelled, StopRun, TimedOut
 from jobs.events import MAX_BODY_BYTES, Draft, Kind, ProgressUpdate, now_ms, to_json
-from jobs.masking import Mask
+from jobs.masking import Mask, is_secret
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class _Step:
     span: float
     percent: float = 0.0
     counter: _Counter | None = None
+    planned: tuple[str, ...] = ()
 
     @property
     def used(self) -> float:
@@ -92,15 +94,15 @@ class Progress:
         self._has_room = has_room
         self._folder = folder
         self._settings = dict(settings or {})
-        self._mask = Mask(secrets)
+        self._mask = Mask([*secrets, *(value for name, value in self._settings.items() if is_secret(name))])
         self._started = time.monotonic()
         self._deadline = None if timeout_s is None else self._started + timeout_s
         self._lock = threading.RLock()
         self._stop: type[StopRun] | None = None
         self._steps = [_Step(None, 0.0, 100.0)]
         self._here = self._steps[0]
-        self._planned: list[str] = []
         self._files: list[str] = []
+        self._checkpoints: dict[str, Checkpoint] = {}
         self._message: str | None = None
         self._indeterminate = True  # until the job says how far it is
         self._reached = 0.0
@@ -168,11 +170,12 @@ class Progress:
         self._leave_step(inner, outer, begun + share)
 
     def plan(self, *steps: str) -> None:
-        """Announce the steps ahead, in order."""
+        """Announce the steps ahead, in order. Inside a step it only shares out that step: the run has one plan."""
         self.check()
-        self._planned = [str(step) for step in steps]
-        shown = [cut(self._mask(step), MAX_PLANNED_CHARS) for step in self._planned[:MAX_PLANNED]]
-        self._say("plan", to_json({"steps": shown}))
+        self._here.planned = tuple(str(step) for step in steps)
+        if self._here is self._steps[0]:
+            shown = [cut(self._mask(step), MAX_PLANNED_CHARS) for step in self._here.planned[:MAX_PLANNED]]
+            self._say("plan", to_json({"steps": shown}))
 
     def track(self, iterable: Iterable[T], total: int | None = None, step: str | None = None) -> Iterator[T]:
         """Go through ``iterable``, saying how many of ``total`` (default: its length) are done.
@@ -250,6 +253,20 @@ class Progress:
                 self._files.append(name)
         return self._folder / name
 
+    def checkpoint(self, name: str = "checkpoint") -> Checkpoint:
+        """What the run has finished so far, kept for whoever goes on with it: see :class:`~jobs.checkpoint.Checkpoint`.
+
+        It outlives the runner. The run's next attempt finds it, and so does a run that "Run again" launched after this
+        one ended with an error. Raises ValueError for a name that is more than letters, digits, _ and -.
+        """
+        self.check()
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name):
+            raise ValueError(f"{name!r} is no name for a checkpoint: use letters, digits, _ and -")
+        with self._lock:
+            if name not in self._checkpoints:
+                self._checkpoints[name] = Checkpoint(self._folder.parent / CHECKPOINTS / f"{name}.db")
+            return self._checkpoints[name]
+
     def check(self) -> None:
         """Raise StopRun if the run has to stop; otherwise nothing."""
         if self._stop is not None:
@@ -308,6 +325,8 @@ class Progress:
                 self._say_update()
             if self._output:
                 self._say_output()
+        for checkpoint in self._checkpoints.values():
+            checkpoint.close()
         paths = [self._folder / name for name in self._files]
         return tuple(
             {"name": path.name, "bytes": path.stat().st_size}
@@ -328,8 +347,8 @@ class Progress:
             return max(0.0, min(float(weight), left))
         if outer.counter is not None:  # inside a tracked loop: one item's
             return min(left, 100.0 / outer.counter.total) if outer.counter.total else 0.0
-        if outer is self._steps[0] and name in self._planned:
-            return min(left, 100.0 / len(self._planned))
+        if name in outer.planned:
+            return min(left, 100.0 / len(outer.planned))
         return left
 
     def _leave_step(self, inner: _Step, outer: _Step, used: float) -> None:

@@ -13,15 +13,15 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, overload
 
 import marshmallow as ma
 
-from jobs.errors import BrokenJob, UnknownJob
+from jobs.errors import BrokenJob, NotSetUp, UnknownJob
 from jobs.parameters import FileField, json_schema, schema_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -82,8 +82,17 @@ class Job:
     isolated: bool = False
     retries: int = 0
     settings: frozenset[str] = frozenset()
+    needs: tuple[str, ...] = ()
+    needs_help: str = ""
     source: str = ""
     problem: Problem | None = None
+    setup: str | None = None
+    """What has to be set before it can run, in a sentence; None where nothing has."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be launched."""
+        return self.problem is None and self.setup is None
 
     @property
     def lane(self) -> str:
@@ -99,6 +108,13 @@ class Job:
     def file_fields(self) -> list[Field]:
         """The parameters that are uploads."""
         return [_field(name, one) for name, one in self.schema.fields.items() if isinstance(one, FileField)]
+
+    def missing(self, settings: Mapping[str, str]) -> str | None:
+        """What has to be set before it can run, in a sentence; None where all is set. ``settings`` without prefix."""
+        unset = [f"`HEADWAY_{name}`" for name in self.needs if not settings.get(name)]
+        if not unset:
+            return None
+        return f"Not set up yet: set {' and '.join(unset)}, then restart. {self.needs_help}".rstrip()
 
     def parameters(self) -> dict[str, Any]:
         """JSON schema of the parameters."""
@@ -117,6 +133,8 @@ def job(
     isolated: bool = False,
     retries: int = 0,
     settings: Iterable[str] = (),
+    needs: Iterable[str] = (),
+    needs_help: str = "",
     schema: type[ma.Schema] | ma.Schema | None = None,
 ) -> Callable[[F], F]: ...
 def job(
@@ -129,14 +147,17 @@ def job(
     isolated: bool = False,
     retries: int = 0,
     settings: Iterable[str] = (),
+    needs: Iterable[str] = (),
+    needs_help: str = "",
     schema: type[ma.Schema] | ma.Schema | None = None,
 ) -> F | Callable[[F], F]:
     """Mark a function as a job. It stays an ordinary function, which other jobs and tests may call.
 
     ``timeout`` is the longest a run may take ("10m", "2h", or seconds). ``cpu_bound`` gives each run a child process
     of its own, so that it cannot slow the others; ``isolated`` does so because it may crash the interpreter.
-    ``retries`` is how often a run is begun again when the runner died under it. ``settings`` are the names (without
-    ``HEADWAY_``) that ``progress.setting()`` may give it. ``schema`` replaces the typed signature.
+    ``retries`` is how often a run is begun again when it was interrupted. ``settings`` are the names (without
+    ``HEADWAY_``) that ``progress.setting()`` may give it; without those of ``needs`` the job cannot be launched, and
+    its card says so, with ``needs_help``. ``schema`` replaces the typed signature.
     """
 
     def mark(marked: F) -> F:
@@ -159,7 +180,9 @@ def job(
             cpu_bound=cpu_bound,
             isolated=isolated,
             retries=retries,
-            settings=frozenset(settings),
+            settings=frozenset(settings) | frozenset(needs),
+            needs=tuple(needs),
+            needs_help=needs_help,
         )
         found.parameters()  # a schema that cannot be described is a broken job now, not a broken page later
         setattr(marked, _MARK, found)
@@ -174,10 +197,14 @@ def _progress_parameter(function: Callable[..., Any]) -> str | None:
 
 
 class Registry:
-    """The jobs by name, found once at start in ``folders`` (the library always first)."""
+    """The jobs by name, found once at start in ``folders`` (the library always first).
 
-    def __init__(self, folders: Iterable[Path] = ()) -> None:
+    ``settings`` are those that jobs may be given: what a job needs and they lack is its :attr:`Job.setup`.
+    """
+
+    def __init__(self, folders: Iterable[Path] = (), settings: Mapping[str, str] | None = None) -> None:
         self._jobs: dict[str, Job] = {}
+        self._settings = settings or {}
         broken: list[tuple[Path, str, BaseException]] = []
         for folder in (LIBRARY, *folders):
             for path in sorted(folder.glob("*.py")):
@@ -204,10 +231,12 @@ class Registry:
             raise UnknownJob(f"There is no job named {name!r}.") from None
 
     def usable(self, name: str) -> Job:
-        """The job of that name. Raises UnknownJob, or BrokenJob where its file does not load."""
+        """The job of that name. Raises UnknownJob, BrokenJob where its file does not load, or NotSetUp."""
         found = self.find(name)
         if found.problem is not None:
             raise BrokenJob(f"The job {name!r} cannot run: {found.problem.message}")
+        if found.setup is not None:
+            raise NotSetUp(found.setup)
         return found
 
     def _add(self, source: str) -> None:
@@ -217,7 +246,7 @@ class Registry:
             known = self._jobs.get(one.name) or found.get(one.name)
             if known is not None:
                 raise ValueError(f"a job named {one.name!r} is already defined in {known.source}")
-            found[one.name] = one
+            found[one.name] = replace(one, setup=one.missing(self._settings))
         self._jobs |= found
 
 
@@ -227,7 +256,7 @@ def load_jobs(source: str) -> Iterator[Job]:
     for value in {id(value): value for value in vars(module).values()}.values():  # an alias is the same job
         found = getattr(value, _MARK, None)
         if isinstance(found, Job) and getattr(value, "__module__", None) == module.__name__:
-            yield Job(**{**vars(found), "source": source})
+            yield replace(found, source=source)
 
 
 def load_job(source: str, name: str) -> Job:

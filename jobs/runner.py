@@ -17,6 +17,7 @@ import contextlib
 import gc
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jobs.bus import Bus, Ear
+from jobs.checkpoint import CHECKPOINTS
 from jobs.errors import Cancelled, Finished, HeadwayError, Interrupted, StopRun, StoreError
 from jobs.events import Ending, now_ms
 from jobs.execution import execute, run_folder
@@ -209,6 +211,8 @@ class Runner:
             handle.stop(Interrupted)
 
     def _ended(self, ending: Ending) -> None:
+        if ending.status == "completed":  # recorded by now, so nobody will go on with it
+            shutil.rmtree(run_folder(self._data, ending.run) / CHECKPOINTS, ignore_errors=True)
         with self._lock:
             lane, _ = self._active.pop(ending.run, (None, None))
             self._asked.discard(ending.run)
@@ -320,7 +324,8 @@ def main(lock_fd: int) -> None:
     data = settings.data_path
     lock = inherited(data / "runner.lock", lock_fd)
     store = Store(settings.database_path, checkpoints=True)
-    runner = Runner(settings, store, Bus(data / "bus"), Registry(settings.job_folders), lock, environment)
+    registry = Registry(settings.job_folders, job_settings(environment))
+    runner = Runner(settings, store, Bus(data / "bus"), registry, lock, environment)
     signal.signal(signal.SIGTERM, lambda *_: runner.stop())
     signal.signal(signal.SIGINT, lambda *_: runner.stop())
     signal.signal(signal.SIGHUP, lambda *_: runner.retire())

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from jobs.errors import SettingsError
+from jobs.masking import is_secret
 
 PREFIX = "HEADWAY_"
-SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 MIN_KEY_LENGTH = 16
 """Shortest key accepted, in characters: a key is a password that scripts use, and nobody has to type it."""
 
@@ -34,6 +34,13 @@ class Settings:
     max_upload: str = _setting("100", "largest request body, in MB")
     max_queue: str = _setting("10000", "runs that may wait; beyond it a launch is answered with 429")
     crawl_allow: str = _setting("", "exact `host:port` pairs that jobs may fetch though private, comma separated")
+    webhook_allow: str = _setting(
+        "", "URLs that the bulk job may POST to, comma separated; one that ends with `/` allows all below it"
+    )
+    openai_base_url: str = _setting("", "an OpenAI-compatible endpoint, for example `http://127.0.0.1:11434/v1`")
+    openai_api_key: str = _setting("", "its key, where it wants one")
+    openai_model: str = _setting("", "the model that writes text")
+    openai_embedding_model: str = _setting("", "the model that embeds texts, for clustering by meaning")
     graceful: str = _setting("20", "seconds that a stop or reload waits for requests and runs")
 
     @classmethod
@@ -102,5 +109,5 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if not (name.startswith(PREFIX) and any(word in name for word in SECRET_NAMES))
+        if not (name.startswith(PREFIX) and is_secret(name))
     }

@@ -256,12 +256,18 @@ class Store:
             }
             events: list[Event] = []
             endings: list[tuple[Ending, Event]] = []
+            again: list[str] = []
             for one in said:
                 known = heads.get(one.run)
                 if known is None or known[0] != one.attempt:
                     continue
                 known[1] += 1
-                if isinstance(one, Ending):
+                if isinstance(one, Ending) and one.code == "interrupted" and self._has_retries(connection, one.run):
+                    known[2] = _queued_again(one.message or "")
+                    event = Event(one.run, known[1], "update", one.time_ms, known[2])
+                    again.append(one.run)
+                    known[0] = None  # what this attempt still says comes too late
+                elif isinstance(one, Ending):
                     body = last_update(one, known[2], run_url(one.run))
                     event = Event(one.run, known[1], "update", one.time_ms, body, last=True)
                     endings.append((one, event))
@@ -279,6 +285,8 @@ class Store:
                     _MOVE_HEAD,
                     [{"run": run, "to_head": head, "to_latest": latest} for run, (_, head, latest) in heads.items()],
                 )
+            for run in again:
+                connection.execute(_runs.update().where(_runs.c.id == run).values(status="queued", runner=None))
             for ending, event in endings:
                 self._finish(connection, ending, event)
         return events
@@ -395,6 +403,19 @@ class Store:
         with self._reading() as connection:
             return tuple(_fitting_events(run, connection.execute(query), max_bytes))[::-1]
 
+    def rows_of(self, run: str, after: int = 0, max_bytes: int = MAX_PAGE_BYTES) -> tuple[Event, ...]:
+        """The run's rows after event number ``after``, in order: as many as ``max_bytes`` of bodies hold, at least one.
+
+        The next page comes after the last one's number; an empty page is the end.
+        """
+        query = (
+            _EVENT_FIELDS.where(_events.c.run == run, _events.c.seq > after, _events.c.kind == "row")
+            .order_by(_events.c.seq)
+            .execution_options(stream_results=True)
+        )
+        with self._reading() as connection:
+            return tuple(_fitting_events(run, connection.execute(query), max_bytes))
+
     def heads(self, runs: Iterable[str]) -> dict[str, int]:
         """The number of the newest event of each of these runs; one that does not exist is missing."""
         with self._reading() as connection:
@@ -490,13 +511,16 @@ class Store:
 
     def _interrupted(self, connection: sa.Connection, row: Mapping[Any, Any], message: str) -> Event:
         run = _run(row)
-        if run.attempt > row["retries"] or run.cancelling:
+        if not _begun_again(row):
             code: ErrorCode = "cancelled" if run.cancelling else "interrupted"
             return self._end_now(connection, run, Ending(run.id, run.attempt, "error", now_ms(), message, code))
-        body = ProgressUpdate("queued", 0, message + " It will be begun again.").body()
-        event = Event(run.id, run.head + 1, "update", now_ms(), body)
+        event = Event(run.id, run.head + 1, "update", now_ms(), _queued_again(message))
         self._advance(connection, event, status="queued", runner=None)
         return event
+
+    def _has_retries(self, connection: sa.Connection, run: str) -> bool:
+        query = sa.select(_runs.c.attempt, _runs.c.retries, _runs.c.cancelling).where(_runs.c.id == run)
+        return _begun_again(connection.execute(query).mappings().one())
 
     def _positions(self, connection: sa.Connection) -> dict[str, int]:
         """The place of every waiting run in the queue of its lane, from 1."""
@@ -589,6 +613,15 @@ def _fitting_events(run: str, rows: Iterable[Any], max_bytes: int, last: int | N
         max_bytes -= len(body)
         if max_bytes <= 0:
             return
+
+
+def _begun_again(row: Mapping[Any, Any]) -> bool:
+    """Whether an interrupted run waits again, as its job allows, or ends here."""
+    return row["attempt"] <= row["retries"] and not row["cancelling"]
+
+
+def _queued_again(message: str) -> str:
+    return ProgressUpdate("queued", 0, message + " It will be begun again.").body()
 
 
 def _event_row(event: Event) -> dict[str, object]:

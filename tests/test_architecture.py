@@ -13,7 +13,8 @@ import pytest
 from tests.harness import ROOT
 
 JOBS_LAYERS: list[set[str]] = [
-    {"errors", "events", "locks", "masking", "parameters"},
+    {"errors", "events", "locks", "masking"},
+    {"checkpoint", "parameters"},
     {"runs", "settings", "bus", "progress", "registry"},
     {"store", "execution"},
     {"recorder", "isolation", "launch", "recovery"},
@@ -27,7 +28,7 @@ WEB_LAYERS: list[set[str]] = [
     {"stream", "address"},
     {"api", "pages", "errors"},
 ]
-AUTHORS_DOOR = {"errors", "parameters", "progress", "registry"}
+AUTHORS_DOOR = {"checkpoint", "errors", "parameters", "progress", "registry"}
 """What ``jobs/__init__.py`` gives to the authors of jobs."""
 FRAMEWORKS = {
     "flask",

@@ -21,6 +21,7 @@ STATUS_OF: dict[type[errors.HeadwayError], int] = {
     errors.UnknownJob: 404,
     errors.UnknownRun: 404,
     errors.BrokenJob: 409,
+    errors.NotSetUp: 409,
     errors.RunEnded: 409,
     errors.RunNotEnded: 409,
     errors.SecretsForgotten: 409,

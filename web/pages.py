@@ -23,7 +23,9 @@ from flask import (
 from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 
+from jobs.checkpoint import CHECKPOINTS
 from jobs.errors import BadParameters, RunEnded, UnknownJob
+from jobs.execution import run_folder
 from jobs.masking import MASK
 from jobs.registry import Job, Registry
 from jobs.runs import Run
@@ -99,7 +101,8 @@ def runs() -> ResponseReturnValue:
 @bp.get("/runs/<run_id>")
 def run(run_id: str) -> ResponseReturnValue:
     """One run, as it is now; its page follows it from there."""
-    found, result, story = off_hub(_told, current_app.extensions["headway"].store, run_id, g.principal.owner)
+    headway = current_app.extensions["headway"]
+    found, result, story = off_hub(_told, headway.store, run_id, g.principal.owner)
     job = _job_of(found)
     too_large = result is not None and len(result) > MAX_SHOWN_RESULT
     draw = copy_current_request_context(render_template)
@@ -110,7 +113,8 @@ def run(run_id: str) -> ResponseReturnValue:
         result_too_large=too_large,
         story=story,
         titles=_titles(job),
-        runnable=job is not None and job.problem is None,
+        runnable=job is not None and job.available,
+        goes_on=found.status == "error" and (run_folder(headway.settings.data_path, run_id) / CHECKPOINTS).is_dir(),
     )
 
 

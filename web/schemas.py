@@ -109,7 +109,10 @@ class JobSchema(ma.Schema):
     timeout_s = fields.Float(allow_none=True)
     cpu_bound = fields.Boolean()
     retries = fields.Integer()
-    available = fields.Function(lambda job: job.problem is None, metadata={"type": "boolean"})
+    available = fields.Boolean()
+    setup = fields.String(
+        allow_none=True, metadata={"description": "What has to be set before it can run, null where nothing has."}
+    )
     problem = fields.Nested(ProblemWithJobSchema, allow_none=True)
     url = fields.Function(lambda job: f"{API}/jobs/{job.name}", metadata={"type": "string"})
 

@@ -568,6 +568,56 @@ def test_the_time_left_is_estimated_when_there_is_something_to_go_by(progress: P
     assert heard.last["eta_s"] == pytest.approx(elapsed, abs=1)
 
 
+# Jobs inside jobs.
+
+
+def test_a_plan_inside_a_step_shares_out_that_step_and_is_not_the_runs_plan(tmp_path: Path) -> None:
+    heard = Listener()
+    progress = progress_with(heard, tmp_path)
+
+    def a_job_of_its_own() -> None:
+        progress.plan("Fetch", "Sort")
+        with progress.step("Fetch"):
+            progress.update(50)
+        with progress.step("Sort"):
+            pass
+
+    progress.plan("First", "Second")
+    with progress.step("First", weight=60):
+        a_job_of_its_own()
+    with progress.step("Second"):
+        progress.update(0)
+    progress.finish()
+    assert heard.all("plan") == [{"steps": ["First", "Second"]}]
+    reached = {update["step"]: update["progress"] for update in heard.updates}
+    assert reached["First › Fetch"] in (0, 15) and reached["First › Sort"] == 30 and reached["Second"] == 60
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "HOOK_TOKEN", "SMTP_PASSWORD"])
+def test_a_setting_that_is_a_secret_is_masked_in_all_that_is_said(tmp_path: Path, name: str) -> None:
+    heard = Listener()
+    progress = progress_with(heard, tmp_path, settings={name: "canary-7", "MODEL": "small"})
+    progress.log("canary-7 and small")
+    progress.output("canary-7")
+    progress.row({"canary-7": ["canary-7"]})
+    progress.update(1, "canary-7", step="canary-7")
+    assert progress.setting(name) == "canary-7" and progress.mask(["canary-7"]) == ["***"]
+    progress.finish()
+    assert heard.all("log") == [{"level": "info", "message": "*** and small"}]
+    assert not any("canary" in draft.body for draft in heard.drafts)
+
+
+def test_a_checkpoint_of_a_name_is_one_and_others_are_others(tmp_path: Path) -> None:
+    progress = progress_with(Listener(), tmp_path / "files")
+    progress.checkpoint()[1] = "one"
+    assert progress.checkpoint()[1] == "one" and 1 not in progress.checkpoint("other")
+    progress.finish()
+    assert dict(progress_with(Listener(), tmp_path / "files").checkpoint()) == {1: "one"}
+    for name in ("", "a/b", "..", "a.db", "x" * 61):
+        with pytest.raises(ValueError, match="no name for a checkpoint"):
+            progress.checkpoint(name)
+
+
 # Stopping.
 
 CALLS: dict[str, Callable[[Progress], object]] = {
@@ -580,6 +630,7 @@ CALLS: dict[str, Callable[[Progress], object]] = {
     "empty output": lambda progress: progress.output(""),
     "row": lambda progress: progress.row({"x": 1}),
     "file": lambda progress: progress.file("x"),
+    "checkpoint": lambda progress: progress.checkpoint(),
     "check": lambda progress: progress.check(),
     "setting": lambda progress: progress.setting("x"),
 }

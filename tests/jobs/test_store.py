@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import HeadwayError, KeyReused, QueueFull, RunEnded, RunNotEnded, StoreError, UnknownRun
-from jobs.events import Draft, Ending, last_update, now_ms
+from jobs.events import Draft, Ending, ErrorCode, Event, last_update, now_ms, to_json
 from jobs.runs import RUN_ID_LENGTH, Claim, new_run_id
 from jobs.store import MAX_RUNS_LISTED, SCHEMA_VERSION, Store
 from tests.harness import ROOT
@@ -237,6 +238,43 @@ def test_an_interrupted_run_that_was_to_be_cancelled_is_not_begun_again(store: S
     store.interrupt(RUNNER, "The runner died.")
     run = store.run(claim.run, OWNER)
     assert run.status == "error" and run.error is not None and run.error["code"] == "cancelled"
+
+
+def test_a_run_that_a_stop_interrupted_is_begun_again_too(store: Store) -> None:
+    """Its own attempt says so, in order; nothing that the attempt says after it counts."""
+    claim = claimed(store, retries=1, secrets={"key": "canary"})
+    stop = Ending(claim.run, 1, "error", now_ms(), "The server stopped.", "interrupted")
+    events = store.append([update(claim, 33), stop, line(claim), completed(claim)])
+    assert [json.loads(event.body)["status"] for event in events] == ["processing", "queued"]
+    run = store.run(claim.run, OWNER)
+    assert (run.status, run.progress, run.head) == ("queued", 0, events[-1].seq)
+    assert run.message == "The server stopped. It will be begun again."
+    ((again, _),) = store.claim("runner-b", "thread", 1)
+    assert (again.attempt, again.secrets) == (2, {"key": "canary"})
+    (last,) = store.append([replace(stop, attempt=2)])
+    assert last.last and store.run(claim.run, OWNER).error == {"code": "interrupted", "message": "The server stopped."}
+
+
+@pytest.mark.parametrize("code", ["failed", "timeout", "crashed", "cancelled"])
+def test_only_what_was_interrupted_is_begun_again(store: Store, code: ErrorCode) -> None:
+    claim = claimed(store, retries=3)
+    store.append([Ending(claim.run, 1, "error", now_ms(), "No.", code)])
+    assert store.run(claim.run, OWNER).status == "error"
+
+
+def test_rows_come_page_by_page_and_nothing_else(store: Store) -> None:
+    claim, other = claimed(store), claimed(store)
+    rows = [Draft(claim.run, 1, "row", to_json({"row": {"n": n, "text": "x" * 1000}}), 0) for n in range(40)]
+    store.append([one for row in rows for one in (line(claim), row, update(claim))])
+    store.append([Draft(other.run, 1, "row", to_json({"row": {"n": -1}}), 0)])
+    found: list[Event] = []
+    pages = 0
+    while page := store.rows_of(claim.run, found[-1].seq if found else 0, max_bytes=5000):
+        found += page
+        pages += 1
+    assert [json.loads(event.body)["row"]["n"] for event in found] == list(range(40))
+    assert pages == 8
+    assert store.rows_of("nobody") == ()
 
 
 def test_secrets_are_gone_when_the_run_has_ended_however_it_ended(store: Store) -> None:

@@ -18,6 +18,10 @@ class JobError(HeadwayError):
     """Raised by a job to end its run as ``failed`` with one sentence for the user and no traceback."""
 
 
+class TableError(JobError):
+    """Raised when a file cannot be read as a table, or has not the column that is asked for."""
+
+
 class SettingsError(HeadwayError):
     """Raised when a setting (environment variable) has a value that cannot work."""
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from jobs import TableWriter, cell
 from jobs.library.linkgraph import Edge, LinkGraph, Target
-from jobs.library.tables import Table, cell
 
 MAX_LISTED = 100
 """Broken links, chains and groups of duplicates in the result; links.csv and pages.csv have all."""
@@ -51,7 +51,7 @@ def _directives(noindex: bool, nofollow: bool) -> str:
 
 def write_pages(path: Path, pages: Iterable[Target]) -> None:
     """pages.csv: a row for each URL that was fetched, with the final number of links in."""
-    with Table(path, COLUMNS) as table:
+    with TableWriter(path, COLUMNS) as table:
         for target in pages:
             table.row(row(target).values())
 
@@ -65,7 +65,7 @@ def write_links(path: Path, graph: LinkGraph, check: Callable[[], None]) -> None
         f"{url},{cell(one.in_scope)},{cell(one.status)},{cell(one.error)}"
         for one, url in zip(graph.targets, urls, strict=True)
     ]
-    with Table(path, ("from", "to", "in_scope", "status", "error", "kind")) as table:
+    with TableWriter(path, ("from", "to", "in_scope", "status", "error", "kind")) as table:
         for source, numbers, edges in graph.edges():
             check()
             start = urls[source.number]

@@ -13,8 +13,11 @@ from types import TracebackType
 
 Cell = str | int | float | bool | None
 
-_FORMULA = re.compile(r"[\t\r\n\0]|[\s\0\ufeff]*[=+@\-＝＋－＠﹦﹢﹣﹫−]")
+_FORMULA = r"(?:[\t\r\n\0]|[\s\0\ufeff]*[=+@\-＝＋－＠﹦﹢﹣﹫−])"
 """A formula's first character, in full width and small forms too; also behind blanks, which importers may trim."""
+_NEEDS_APOSTROPHE = re.compile("'*" + _FORMULA)
+"""Apostrophes before a formula need one more, so that taking one away always gives what there was."""
+_HAS_APOSTROPHE = re.compile("'+" + _FORMULA)
 
 
 def cell(value: Cell) -> str:
@@ -25,19 +28,24 @@ def cell(value: Cell) -> str:
         return '"true"' if value else '"false"'
     if not isinstance(value, str):
         return str(value)
-    if _FORMULA.match(value):
+    if _NEEDS_APOSTROPHE.match(value):
         value = "'" + value
     return '"' + value.replace('"', '""') + '"'
 
 
-class Table:
+def without_apostrophe(text: str) -> str:
+    """What :func:`cell` was given for this text of a cell: it has an apostrophe only where a formula follows."""
+    return text[1:] if text[:1] == "'" and _HAS_APOSTROPHE.match(text) else text
+
+
+class TableWriter:
     """A CSV file that is being written, in UTF-8, with the names of its columns first. Use it as a context manager."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self._file = path.open("w", encoding="utf-8", errors="replace", newline="")
         self.row(columns)
 
-    def __enter__(self) -> Table:
+    def __enter__(self) -> TableWriter:
         return self
 
     def __exit__(

@@ -1,0 +1,1 @@
+"""Tables as files: :mod:`~jobs.tables.reader` reads what users give, :mod:`~jobs.tables.writer` writes what is safe."""

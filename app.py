@@ -13,6 +13,7 @@ from typing import Any
 from flask import Flask, Response
 from flask_smorest import Api
 
+from jobs import capture
 from jobs.bus import Bus, Ear
 from jobs.launch import Launcher
 from jobs.locks import FileLock, lock_shared, try_lock
@@ -97,6 +98,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def _build(settings: Settings, *, inside: bool) -> Headway:
+    if inside:
+        capture.install()
     data = settings.data_path
     data.mkdir(parents=True, exist_ok=True)
     store = Store(settings.database_path)
@@ -106,7 +109,7 @@ def _build(settings: Settings, *, inside: bool) -> Headway:
         settings=settings,
         store=store,
         registry=registry,
-        launcher=Launcher(registry, store, bus, data, settings.number("max_queue")),
+        launcher=Launcher(registry, store, bus, data, settings.number("max_queue"), settings.max_upload_bytes),
         gate=auth.Gate(auth.read_key(settings), store),
         feed=Feed(store, Ear(data / "bus", f"web-{os.getpid()}")),
         supervisor=Supervisor(settings),

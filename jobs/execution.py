@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.capture import captured
 from jobs.errors import JobError, StopRun
 from jobs.events import MAX_DEPTH, Ending, ErrorCode, now_ms, to_json, too_deep
 from jobs.parameters import File
@@ -37,7 +38,8 @@ def execute(job: Job, claim: Claim, progress: Progress, folder: Path) -> Ending:
     ``folder`` is the run's. A traceback goes to the run's log, the error message to its last update.
     """
     try:
-        result = _call(job, claim, progress, folder)
+        with captured(progress):
+            result = _call(job, claim, progress, folder)
         text = _result_text(progress.mask(result))
     except StopRun as stop:
         return _failed(claim, progress, stop.code, stop.message)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import json
 import os
 import select
@@ -23,11 +24,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from jobs import capture
+from jobs.capture.printout import Line
 from jobs.errors import STOP_REASONS, Cancelled, Interrupted, StopRun, TimedOut
 from jobs.events import Draft, Ending, ErrorCode, now_ms, to_json
 from jobs.execution import execute, run_folder
-from jobs.masking import Mask
-from jobs.progress import Pace, Progress, cut
+from jobs.masking import Mask, is_secret
+from jobs.progress import MAX_LINE_CHARS, Pace, Progress, cut
 from jobs.registry import Job, load_job
 from jobs.runs import Claim
 from jobs.settings import without_secrets
@@ -36,7 +39,6 @@ NICENESS = 10
 """Children work behind the web workers and the runner, so that streams stay prompt while every core computes."""
 KILL_AFTER_S = 5.0
 """From the wish that a run stops to SIGKILL: time for the job to clean up."""
-MAX_LINE_CHARS = 4000
 PIPE_BYTES = 65_536
 LOOK_MS = 200
 """How often a silent child is looked after, in case a process that it forked holds its pipe."""
@@ -52,6 +54,7 @@ class Child:
     def __init__(self, job: Job, claim: Claim, data: Path, settings: Mapping[str, str]) -> None:
         """Start the process. ``settings`` are those that the job may read."""
         self._claim = claim
+        self._mask = Mask([*claim.secrets.values(), *(settings[name] for name in settings if is_secret(name))])
         self._reason: type[StopRun] | None = None
         self._lock = threading.Lock()
         self._timers: list[threading.Timer] = []
@@ -126,14 +129,21 @@ class Child:
                 return
 
     def _log_prints(self, say: Callable[[Draft], None]) -> None:
+        """Log what C code and programs print, and what Python does before and after the job."""
+        for text, whole in self._printed():
+            shown = cut(self._mask(text) if whole else self._mask.cut_off(text), MAX_LINE_CHARS)
+            body = to_json({"level": "info", "message": shown})
+            say(Draft(self._claim.run, self._claim.attempt, "log", body, now_ms()))
+
+    def _printed(self) -> Iterator[tuple[str, bool]]:
         stdout = self._process.stdout
-        assert stdout is not None
-        mask = Mask(self._claim.secrets.values())
-        for line in iter(lambda: stdout.readline(PIPE_BYTES), b""):
-            text = cut(mask(line.decode("utf-8", "replace").rstrip()), MAX_LINE_CHARS)
-            if text:
-                body = to_json({"level": "info", "message": text})
-                say(Draft(self._claim.run, self._claim.attempt, "log", body, now_ms()))
+        assert isinstance(stdout, io.BufferedReader)
+        line = Line()
+        for data in iter(lambda: stdout.read1(PIPE_BYTES), b""):
+            yield from line.add(line.decode(data))
+        rest = line.take()
+        if rest[0]:
+            yield rest
 
     def _died(self, status: int) -> Ending:
         code: ErrorCode = "crashed"
@@ -148,7 +158,7 @@ class Child:
 
     def _order(self, line: str) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it is dead already: follow() finds out
+        with contextlib.suppress(OSError, ValueError):  # it is dead already: follow() finds out, or has and closed it
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
 
@@ -183,6 +193,7 @@ def _ending(found: dict[str, Any]) -> Ending:
 def main(pipe: int) -> None:
     """The child's side: do the run that stdin assigns, say everything into ``pipe``."""
     faulthandler.enable()
+    capture.install(child=True)
     os.nice(NICENESS)
     os.set_inheritable(pipe, False)
     orders = os.fdopen(os.dup(0), "rb")

@@ -39,3 +39,11 @@ class Mask:
         if isinstance(value, list | tuple):
             return [self(one) for one in value]
         return value
+
+    def cut_off(self, text: str) -> str:
+        """``text``, whose end was thrown away, masked; what may be the beginning of a secret at its end is left out."""
+        if not self._secrets:
+            return text
+        masked, mask, rest = self(text).rpartition(MASK)
+        longest = len(self._secrets[0])
+        return f"{masked}{mask}{rest[: max(0, len(rest) - longest + 1)]}"

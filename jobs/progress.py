@@ -13,11 +13,12 @@ import logging
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from jobs.checkpoint import CHECKPOINTS, Checkpoint
 from jobs.errors import Cancelled, StopRun, TimedOut
@@ -35,6 +36,8 @@ MOST_BEFORE_END = 99.9
 """The highest percent of a run that has not completed: 100 is said by its last update alone."""
 MAX_MESSAGE_CHARS = 1000
 MAX_STEP_CHARS = 200
+MAX_LINE_CHARS = 4000
+"""Longest line of what is printed."""
 MAX_PLANNED, MAX_PLANNED_CHARS = 50, 100
 MAX_CELL_CHARS = 2000
 """Longest text in a row that is too long as a whole."""
@@ -46,6 +49,22 @@ ETA_AFTER_PERCENT = 1.0
 CUT = " … (cut)"
 
 
+class Counter(Protocol):
+    """What knows how far a loop is: one of :meth:`Progress.track`, or a bar of tqdm. Read when an update is said."""
+
+    @property
+    def percent(self) -> float:
+        """0-100; 0 where nobody knows."""
+
+    @property
+    def total(self) -> float | None:
+        """How many there are in all, None where nobody knows."""
+
+    @property
+    def message(self) -> str:
+        """How far it is, in words."""
+
+
 @dataclass(slots=True, eq=False)
 class _Step:
     """A part of the whole bar: from ``base``, ``span`` percent wide."""
@@ -54,13 +73,26 @@ class _Step:
     base: float
     span: float
     percent: float = 0.0
-    counter: _Counter | None = None
+    tracked: Counter | None = None
+    bars: list[Counter] = field(default_factory=list)
     planned: tuple[str, ...] = ()
+
+    @property
+    def counter(self) -> Counter | None:
+        """What counts here: the loop that is tracked, or the outermost bar."""
+        bars = self.bars[:1]
+        return self.tracked or (bars[0] if bars else None)
+
+    @property
+    def counted(self) -> str:
+        """How far the loops are, in words, the outermost first."""
+        return " › ".join(one.message for one in (self.tracked, *self.bars) if one is not None)
 
     @property
     def used(self) -> float:
         """How much of this step's own 0-100 is done, by what was said and by what was counted."""
-        return self.percent if self.counter is None else max(self.percent, self.counter.percent)
+        counter = self.counter
+        return self.percent if counter is None else max(self.percent, counter.percent)
 
     @property
     def reached(self) -> float:
@@ -111,6 +143,8 @@ class Progress:
         self._left = False
         self._output: list[str] = []
         self._output_open = True
+        self._unsaid: deque[Draft] = deque()
+        self._saying = False
 
     # What a job calls.
 
@@ -196,7 +230,7 @@ class Progress:
         here = self._here
         counter = _Counter(total)
         with self._lock:
-            self._message, here.counter = None, counter
+            self._message, here.tracked = None, counter
         try:
             for item in iterable:
                 self.check()
@@ -207,7 +241,7 @@ class Progress:
                     self._say_update()
         finally:
             with self._lock:
-                here.percent, here.counter = here.used, None
+                here.percent, here.tracked = here.used, None
                 self._message = self._message or counter.message
                 self._left = True
         self.check()
@@ -318,6 +352,38 @@ class Progress:
         text = cut_middle(self._mask(str(message)), MAX_BODY_BYTES // 12 - len(CUT))
         self._say("log", to_json({"level": level, "message": text}))
 
+    def line(self, text: str, level: Level = "info", *, whole: bool = True) -> None:
+        """Write a line that was printed; ``whole`` is False where its end was thrown away. Goes on as :meth:`note`."""
+        text = self._mask(text) if whole else self._mask.cut_off(text)
+        self._say("log", to_json({"level": level, "message": cut(text, MAX_LINE_CHARS)}))
+
+    def follow(self, bar: Counter) -> Callable[[], None]:
+        """Let somebody else's bar count in the current step as :meth:`track` does; ends with a call of what it gives.
+
+        Neither this, nor the end, nor :meth:`moved` raises or waits: a bar may be drawn under a lock that is not ours.
+        """
+        here = self._here
+        if here.counter is None:
+            self._message = None
+        here.bars.append(bar)
+        self._left = True
+
+        def end() -> None:
+            if here.counter is bar:
+                here.percent = here.used
+                self._indeterminate = self._indeterminate and not bar.total
+            message = here.counted
+            here.bars.remove(bar)
+            if here.counter is None:
+                self._message = self._message or message
+            self._left = True
+
+        return end
+
+    def moved(self) -> None:
+        """A bar that this follows has something new; the next tick says it."""
+        self._left = True
+
     def finish(self) -> tuple[Mapping[str, Any], ...]:
         """Say what is still unsaid; gives the run's files that exist, as ``{"name", "bytes"}``."""
         with self._lock:
@@ -372,9 +438,9 @@ class Progress:
 
     def _compose(self) -> ProgressUpdate:
         here, message, indeterminate = self._here, self._message, self._indeterminate
-        if here.counter is not None:
-            message = message or here.counter.message
-            indeterminate = here.counter.total is None
+        if (counter := here.counter) is not None:
+            message = message or here.counted
+            indeterminate = counter.total is None or here.percent >= 100  # a second loop where the first used all up
         self._reached = max(self._reached, min(MOST_BEFORE_END, float(here.reached)))
         names = dict.fromkeys(step.name for step in self._steps if step.name)  # a loop in a loop repeats its step's
         return ProgressUpdate(
@@ -383,7 +449,7 @@ class Progress:
             message=None if message is None else cut(self._mask(message), MAX_MESSAGE_CHARS),
             step=cut(self._mask(" › ".join(names)), MAX_STEP_CHARS) if names else None,
             indeterminate=indeterminate,
-            eta_s=self._eta_s(),
+            eta_s=None if indeterminate else self._eta_s(),
             cancelling=self._stop is Cancelled,
         )
 
@@ -408,7 +474,20 @@ class Progress:
             self._put("output", to_json({"text": text[start : start + OUTPUT_CHARS]}))
 
     def _put(self, kind: Kind, body: str) -> None:
-        self._say_draft(Draft(self._run, self._attempt, kind, body, now_ms()))
+        """Only under the lock. What is said in the midst of saying waits its turn.
+
+        The garbage collector may call a ``__del__`` that prints in the middle of ``queue.Queue.put``, whose lock is
+        not to be taken twice.
+        """
+        self._unsaid.append(Draft(self._run, self._attempt, kind, body, now_ms()))
+        if self._saying:
+            return
+        self._saying = True
+        try:
+            while self._unsaid:
+                self._say_draft(self._unsaid.popleft())
+        finally:
+            self._saying = False
 
 
 class _Counter:

@@ -30,6 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from jobs import capture
 from jobs.bus import Bus, Ear
 from jobs.checkpoint import CHECKPOINTS
 from jobs.errors import Cancelled, Finished, HeadwayError, Interrupted, StopRun, StoreError
@@ -316,6 +317,7 @@ def runner_pids(data: Path) -> set[int]:
 def main(lock_fd: int) -> None:
     """The runner process. Everything that it is told comes by environment and by signals."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s runner %(levelname)s %(message)s", stream=sys.stderr)
+    capture.install()
     settings = Settings.from_environment()
     environment = dict(os.environ)
     for name in environment.keys() - without_secrets(environment).keys():

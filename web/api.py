@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from jobs.errors import BadParameters, RunNotEnded, StoreError, UnknownJob, flat
 from jobs.execution import run_folder
 from jobs.locks import is_held
 from jobs.runs import Run
-from web import schemas, stream
+from web import resultpart, rowfile, schemas, stream
 from web.auth import STREAM_TOKEN_S
 from web.launchbody import json_object, launch_parameters, query_values
 from web.offhub import off_hub, write_off_hub
@@ -201,14 +202,39 @@ def retry(run_id: str) -> Response:
     return _accepted(write_off_hub(_headway().launcher.retry, run_id, _owner()))
 
 
+@runs.get("/<run_id>/rows")
+@runs.doc(
+    responses={
+        "200": {"description": "The rows, as a download.", "content": {one: {} for one in rowfile.TYPES.values()}}
+    }
+)
+@runs.arguments(schemas.RowsQuerySchema, location="query")
+def rows(query: dict[str, Any], run_id: str) -> Response:
+    """The rows that the run has said until now, as CSV, JSON or JSON lines."""
+    headway, form = _headway(), query["format"]
+    run = off_hub(headway.store.run, run_id, _owner())
+    return _download(rowfile.row_file(headway.store, run, form), rowfile.TYPES[form], run, f"rows.{form}")
+
+
 @runs.get("/<run_id>/result")
-@runs.response(200, description="What the job returned.")
-def result(run_id: str) -> Response:
-    """The result, whatever its length."""
+@runs.doc(
+    responses={
+        "200": {"description": "What the job returned.", "content": {one: {} for one in resultpart.TYPES.values()}}
+    }
+)
+@runs.arguments(schemas.ResultQuerySchema, location="query")
+def result(query: dict[str, Any], run_id: str) -> Response:
+    """The result, whatever its length; or a part of it, a table or chart also as a file."""
     store = _headway().store
-    if off_hub(store.run, run_id, _owner()).status != "completed":
+    run = off_hub(store.run, run_id, _owner())
+    if run.status != "completed":
         raise RunNotEnded("There is a result when the run has completed.")
-    return Response(off_hub(store.result, run_id, _owner()) + "\n", content_type="application/json")
+    found, form = off_hub(store.result, run_id, _owner()), query["format"]
+    if form == "json" and "part" not in query:
+        return Response(found + "\n", content_type="application/json")
+    where = query.get("part", "")
+    body = off_hub(resultpart.part_file, found, where, form)
+    return _download(body, resultpart.TYPES[form], run, f"{resultpart.name_of(where)}.{form}")
 
 
 @runs.get("/<run_id>/files/<name>")
@@ -224,6 +250,13 @@ def file(run_id: str, name: str) -> Response:
         return send_file(path, as_attachment=True, download_name=name, max_age=0)
     except FileNotFoundError:
         raise NotFound("The run's file is no longer there.") from None
+
+
+def _download(body: Iterable[bytes], content_type: str, run: Run, name: str) -> Response:
+    """A file that is named after the run and what it has of it."""
+    response = Response(body, content_type=content_type)
+    response.headers.set("Content-Disposition", "attachment", filename=f"{run.job}-{run.id[-6:]}-{name}")
+    return response
 
 
 # The server.

@@ -92,6 +92,25 @@ class RunsQuerySchema(ma.Schema):
     before = fields.String(validate=RUN_ID)
 
 
+class RowsQuerySchema(ma.Schema):
+    """As what a run's rows are wanted."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    format = fields.String(load_default="json", validate=validate.OneOf(["csv", "json", "jsonl"]))
+
+
+class ResultQuerySchema(ma.Schema):
+    """Which part of a result is wanted, and as what."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    part = fields.String(metadata={"description": "A JSON pointer (RFC 6901); without it the whole result."})
+    format = fields.String(load_default="json", validate=validate.OneOf(["json", "csv", "svg"]))
+
+
 class ProblemWithJobSchema(ma.Schema):
     """Why a job file does not load."""
 

@@ -13,12 +13,16 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from jobs.figures import MARK
+
 STEP_SEPARATOR = " › "
 """Between the names of nested steps (``jobs/progress.py``)."""
 SUMMARY_CHARS = 90
 """Of a run's parameters in a list; the rest of the line belongs to the bar."""
 SHOWN_COLUMNS = 60
 """A table with more cannot be read, and costs the browser dearly (``static/js/run_rows.js`` shows as many)."""
+MOST_LISTED = 30
+"""Values of a list that stand side by side in a cell of a table."""
 ERROR_WORDS = {
     "failed": "Failed",
     "cancelled": "Cancelled",
@@ -78,8 +82,12 @@ def step_state(plan: Sequence[str], index: int, run: Run) -> str:
 
 
 def summary(run: Run) -> str:
-    """A run's parameters in half a line: the first as it is, the others by their names."""
-    shown = [(name, value) for name, value in run["params"].items() if type(value) in (str, int) and value != ""]
+    """A run's parameters in half a line: the first as it is, the others by their names; of a file what it is called."""
+    named = {
+        name: value["name"] if isinstance(value, Mapping) and "stored" in value else value
+        for name, value in run["params"].items()
+    }
+    shown = [(name, value) for name, value in named.items() if type(value) in (str, int) and value != ""]
     text = " · ".join(f"{name} {value}" if at else str(value) for at, (name, value) in enumerate(shown))
     return text if len(text) <= SUMMARY_CHARS else text[:SUMMARY_CHARS] + "…"
 
@@ -194,9 +202,28 @@ def grid_like(value: Sequence[Any]) -> bool:
     return bool(value) and all(isinstance(one, list) and one and not any(map(_nested, one)) for one in value)
 
 
+def grid_headings(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """What stands above the columns of such a list: their numbers."""
+    return [f"Column {number}" for number in range(1, min(SHOWN_COLUMNS, max(map(len, rows))) + 1)]
+
+
 def table_like(value: Sequence[Any]) -> bool:
-    """Whether a list reads best as a table: at least one object, and nothing else."""
-    return bool(value) and all(isinstance(one, Mapping) for one in value)
+    """Whether a list reads best as a table: at least one object, nothing else, and no chart or picture in it."""
+    return bool(value) and all(isinstance(one, Mapping) and not _holds_figures(one) for one in value)
+
+
+def _holds_figures(value: Mapping[str, Any]) -> bool:
+    return MARK in value or any(isinstance(one, Mapping) and MARK in one for one in value.values())
+
+
+def list_like(value: Any) -> bool:
+    """Whether a cell of a table can name what it holds one after the other: a few plain values."""
+    return isinstance(value, list) and 0 < len(value) <= MOST_LISTED and not any(map(_nested, value))
+
+
+def as_text(value: Any) -> str:
+    """A plain value among others in a cell."""
+    return value if isinstance(value, str) else as_json(value)
 
 
 def _nested(value: Any) -> bool:
@@ -208,7 +235,8 @@ def _time(iso: str) -> datetime:
 
 
 FILTERS = [
-    ago, as_json, clock, columns, counted, duration, filesize, first_paragraph, headline, label, paragraphs, percent,
-    plain, shown_of, status_word, step_state, subline, summary, tone, took, value_text, with_code, worked_s,
+    ago, as_json, as_text, clock, columns, counted, duration, filesize, first_paragraph, grid_headings, headline,
+    label, paragraphs, percent, plain, shown_of, status_word, step_state, subline, summary, tone, took, value_text,
+    with_code, worked_s,
 ]  # fmt: skip
-TESTS = [grid_like, table_like, web_address]
+TESTS = [grid_like, list_like, table_like, web_address]

@@ -1,5 +1,8 @@
 /** The one place where elements get their names. <run-stream> comes last: those inside it must hear its first event. */
+import { ChartView } from "./chart_view.js";
 import { CopyCode } from "./copy_code.js";
+import { DataTable } from "./data_table.js";
+import { FileInput } from "./file_input.js";
 import { RunCancel } from "./run_cancel.js";
 import { RunConnection } from "./run_connection.js";
 import { RunList } from "./run_list.js";
@@ -12,8 +15,12 @@ import { RunStreamElement } from "./run_stream.js";
 import { ServerPart } from "./server_part.js";
 import { SubmitOnce } from "./submit_once.js";
 import { TimeAgo } from "./time_ago.js";
+import { UploadBar } from "./upload_bar.js";
 
+customElements.define("chart-view", ChartView);
 customElements.define("copy-code", CopyCode);
+customElements.define("data-table", DataTable);
+customElements.define("file-input", FileInput);
 customElements.define("run-cancel", RunCancel);
 customElements.define("run-connection", RunConnection);
 customElements.define("run-list", RunList);
@@ -25,4 +32,5 @@ customElements.define("run-rows", RunRows);
 customElements.define("server-part", ServerPart);
 customElements.define("submit-once", SubmitOnce);
 customElements.define("time-ago", TimeAgo);
+customElements.define("upload-bar", UploadBar);
 customElements.define("run-stream", RunStreamElement);

@@ -41,12 +41,12 @@ export class RunLog extends HTMLElement {
   #lineFor({ level, message, time }) {
     const template = /** @type {HTMLTemplateElement} */ (inside(this, "template"));
     const copy = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
-    const [clock, name] = [inside(copy, "time"), inside(copy, "span")];
-    inside(copy, "li").dataset.level = level;
+    const [item, clock, name] = [inside(copy, "li"), inside(copy, "time"), inside(copy, "span")];
+    item.dataset.level = level;
     clock.setAttribute("datetime", time);
     clock.textContent = time.slice(11, 19);
     name.textContent = level;
     inside(copy, "p").textContent = message;
-    return copy;
+    return item;
   }
 }

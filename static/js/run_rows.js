@@ -11,7 +11,7 @@ const SHOWN_COLUMNS = 60;
  *
  *     <run-rows total="2000">
  *       <span data-part="note"></span>
- *       <div class="scroller"><table><thead><tr><th>url</th></tr></thead><tbody></tbody></table></div>
+ *       <data-table>...<div class="scroller"><table><thead><tr><th>url</th></tr></thead><tbody></tbody></table></div></data-table>
  *     </run-rows>
  */
 export class RunRows extends HTMLElement {

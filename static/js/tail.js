@@ -9,7 +9,8 @@ const PAINT_EVERY_MS = 100;
 const NEAR_PX = 24;
 
 /**
- * The newest items of a list that grows: written in batches, capped, and followed as long as its end is in view.
+ * The newest items of a list that grows: written in batches, capped, and followed as long as its end is in view. A
+ * <data-table> around it may sort them: the oldest goes, wherever it stands, and the end is not followed then.
  *
  * @template T
  */
@@ -20,6 +21,8 @@ export class Tail {
   #noun;
   #make;
   #total;
+  /** What is on the page, oldest first. @type {Element[]} */
+  #shown;
   /** @type {T[]} */
   #waiting = [];
   #paint = paced(() => this.#write(), PAINT_EVERY_MS);
@@ -31,7 +34,7 @@ export class Tail {
    * @param {HTMLElement} options.note where it says how many there are
    * @param {string} options.noun
    * @param {number | null} options.total how many there are, null where nobody counted
-   * @param {(item: T) => Node} options.make
+   * @param {(item: T) => Element} options.make
    */
   constructor({ list, scroller, note, noun, total, make }) {
     this.#list = list;
@@ -40,6 +43,7 @@ export class Tail {
     this.#noun = noun;
     this.#total = total;
     this.#make = make;
+    this.#shown = [...list.children];
   }
 
   /** @param {T} item */
@@ -53,6 +57,7 @@ export class Tail {
   clear() {
     this.#waiting = [];
     this.#total = 0;
+    this.#shown = [];
     this.#list.replaceChildren();
   }
 
@@ -63,11 +68,13 @@ export class Tail {
 
   #write() {
     const { scrollTop, clientHeight, scrollHeight } = this.#scroller;
-    const follows = scrollTop + clientHeight >= scrollHeight - NEAR_PX;
-    this.#list.append(...this.#waiting.slice(-SHOWN_ITEMS).map(this.#make));
+    const follows = scrollTop + clientHeight >= scrollHeight - NEAR_PX && !this.#list.closest("[data-sorted]");
+    const made = this.#waiting.slice(-SHOWN_ITEMS).map(this.#make);
     this.#waiting = [];
-    while (this.#list.childElementCount > SHOWN_ITEMS) this.#list.firstElementChild?.remove();
-    this.#note.textContent = shownOf(this.#list.childElementCount, this.#total, this.#noun);
+    this.#list.append(...made);
+    this.#shown.push(...made);
+    for (const oldest of this.#shown.splice(0, this.#shown.length - SHOWN_ITEMS)) oldest.remove();
+    this.#note.textContent = shownOf(this.#shown.length, this.#total, this.#noun);
     if (follows) this.toEnd();
   }
 }

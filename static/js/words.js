@@ -62,6 +62,16 @@ export function ago(seconds) {
   return fitting ? `${Math.floor(seconds / fitting[0])} ${fitting[1]} ago` : "just now";
 }
 
+/** 812 B, 3.4 kB, 12 MB. @param {number} size */
+export function filesize(size) {
+  let scaled = size;
+  for (const unit of ["B", "kB", "MB"]) {
+    if (scaled < 1000) return `${rounded(scaled, unit !== "B" && scaled < 10 ? 1 : 0)} ${unit}`;
+    scaled /= 1000;
+  }
+  return `${rounded(scaled, 1)} GB`;
+}
+
 /**
  * How much of a long list is on the page.
  *
@@ -87,4 +97,10 @@ function grouped(count) {
 /** @param {number} number */
 function twoDigits(number) {
   return String(number).padStart(2, "0");
+}
+
+/** As Python rounds: halves to the even digit. @param {number} number @param {number} digits */
+function rounded(number, digits) {
+  const options = { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false };
+  return new Intl.NumberFormat("en-US", { ...options, roundingMode: "halfEven" }).format(number);
 }

@@ -73,6 +73,7 @@ def _expect_all_literal(visitor):
     expect(page.locator(".plan li")).to_have_text(PAYLOADS)
     shown = page.locator("run-output pre").text_content()
     assert shown == "".join(f"{payload}\n" for payload in PAYLOADS)
+    expect(page.locator("#run-result > section").first).to_be_visible()  # drawn anew after the end was told
     result = page.locator("#run-result").text_content()
     assert [payload for payload in PAYLOADS if payload not in result] == []
     assert (

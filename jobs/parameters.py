@@ -21,6 +21,9 @@ import marshmallow as ma
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
+from jobs.references import Reference, reference
+from jobs.tables.reader import TableReader
+
 MAX_INTEGER = 2**63 - 1
 """The largest whole number accepted: what a database and every JSON reader of note can hold."""
 MAX_DIGITS = 20
@@ -50,6 +53,13 @@ class File:
         """The whole content as text; undecodable bytes become U+FFFD."""
         return self.path.read_text(encoding=encoding, errors="replace")
 
+    def table(self, column: str | None = None) -> TableReader:
+        """The content as a table, read row by row; ``column`` is the one that is wanted, which tells the header.
+
+        Raises TableError where the file is no table.
+        """
+        return TableReader(self.path, self.name, column)
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -63,7 +73,9 @@ class Upload:
 class Param:
     """How a parameter shows in the form: ``Annotated[str, Param("Start URL", help="...")]``.
 
-    ``sample`` is a value that a newcomer can start with; it is offered, never assumed.
+    ``sample`` is a value that a newcomer can start with; it is offered, never assumed. That of a file is best a
+    ``sample:<name>``, which is a file of the folder ``samples`` beside the job's own. ``accept`` names the endings of
+    the files that the job can read (``".csv, .tsv"``): it is said and offered, not checked.
     """
 
     title: str | None = None
@@ -71,6 +83,7 @@ class Param:
     placeholder: str | None = None
     multiline: bool = False
     sample: Any = None
+    accept: str | None = None
 
     def metadata(self) -> dict[str, Any]:
         """As the properties of a JSON schema."""
@@ -80,6 +93,7 @@ class Param:
             "x-placeholder": self.placeholder,
             "x-multiline": self.multiline or None,
             "x-sample": self.sample,
+            "x-accept": self.accept,
         }
         return {key: value for key, value in found.items() if value is not None}
 
@@ -124,14 +138,14 @@ class Lines(ma.fields.List[Any]):
         return found
 
 
-class FileField(ma.fields.Field[Upload]):
-    """An uploaded file (anything with ``filename`` and ``stream``), or its content as text."""
+class FileField(ma.fields.Field[Upload | Reference]):
+    """An uploaded file (anything with ``filename`` and ``stream``), its content as text, or a reference to a file."""
 
     default_error_messages = {"invalid": "Must be an uploaded file or its content as text."}
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Upload:
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if isinstance(value, str):
-            return Upload("pasted.txt", io.BytesIO(value.encode("utf-8", "replace")))
+            return reference(value) or Upload("pasted.txt", io.BytesIO(value.encode("utf-8", "replace")))
         if not hasattr(value, "filename") or not hasattr(value, "stream"):
             raise self.make_error("invalid")
         return Upload(value.filename or "upload", value.stream)

@@ -7,7 +7,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from web.wording import plain
+from jobs.references import reference
+from web.launchbody import WAYS
+from web.wording import filesize, plain
 
 Schema = Mapping[str, Any]
 
@@ -29,6 +31,10 @@ SAMPLE_TEXTS = {
     "email": "someone@example.com",
     "password": "...",
 }
+
+
+TABLE_KINDS = "CSV, TSV, JSONL or text"
+"""What a file is expected to be, where its parameter does not say."""
 
 
 def input_attributes(schema: Schema, kind: str) -> dict[str, Any]:
@@ -57,14 +63,18 @@ def field_hints(schema: Schema, kind: str) -> list[str]:
         hints.append("One a line.")
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
-        hints.append(f"{low:,} to {high:,}.")
+        hints.append(f"{_limit(low)} to {_limit(high)}.")
     elif low is not None:
-        hints.append(f"At least {low:,}.")
+        hints.append(f"At least {_limit(low)}.")
     elif high is not None:
-        hints.append(f"At most {high:,}.")
+        hints.append(f"At most {_limit(high)}.")
     if schema.get("format") == "password":
         hints.append("Never shown again, and forgotten when the run has ended.")
     return hints
+
+
+def _limit(number: float) -> str:
+    return f"{int(number):,}" if float(number).is_integer() else f"{number:,}"
 
 
 def default_values(parameters: Schema) -> dict[str, Any]:
@@ -99,7 +109,45 @@ def as_input(value: Any, shape: str) -> str:
 
 def takes_files(parameters: Schema) -> bool:
     """Whether a form has to be sent as multipart."""
-    return any(schema.get("format") == "binary" for schema in parameters["properties"].values())
+    return bool(file_names(parameters))
+
+
+def file_names(parameters: Schema) -> list[str]:
+    """The parameters that are files."""
+    return [name for name, schema in parameters["properties"].items() if schema.get("format") == "binary"]
+
+
+def has_sample(parameters: Schema) -> bool:
+    """Whether a newcomer can start the job without filling in anything: it has samples, and for all it requires."""
+    given = sample_values(parameters)
+    return bool(given) and set(parameters.get("required", [])) <= given.keys()
+
+
+def as_file(value: Any) -> dict[str, str]:
+    """What stands in each part of a file's field, and which ``way`` of giving it is picked.
+
+    ``value`` is a content, a reference, None, or what :func:`~web.launchbody.typed_values` found in a form.
+    """
+    empty = {"way": "upload", "upload": "", "paste": "", "choice": ""}
+    if isinstance(value, Mapping):
+        filled = next((way for way in WAYS if value.get(way)), "upload")
+        return {**empty, **value, "way": value["way"] if value.get("way") in WAYS else filled}
+    if not value:
+        return empty
+    way = "choice" if reference(str(value)) else "paste"
+    return empty | {"way": way, way: str(value)}
+
+
+def file_hints(schema: Schema, max_bytes: int) -> list[str]:
+    """The sentences below a file's field: its help, what it may be."""
+    kinds = [kind.upper() for kind in kinds_of(schema)]
+    said = " or ".join(filter(None, [", ".join(kinds[:-1]), *kinds[-1:]])) or TABLE_KINDS
+    return [*field_hints(schema, "string"), f"{said}, at most {filesize(max_bytes)}."]
+
+
+def kinds_of(schema: Schema) -> list[str]:
+    """The endings, without their dots, of the files that a parameter takes; none where it does not say."""
+    return [one.strip().lstrip(".").lower() for one in schema.get("x-accept", "").split(",") if one.strip()]
 
 
 def samples(job: Mapping[str, Any], origin: str) -> list[dict[str, str]]:
@@ -121,26 +169,39 @@ def _curl(job: Mapping[str, Any], origin: str) -> str:
         '-H "Accept: text/event-stream"',
     ]
     if takes_files(job["parameters"]):
-        properties = job["parameters"]["properties"]
-        for name, value in _sample(job).items():
-            given = f"@{name}.txt" if properties[name].get("format") == "binary" else _form_text(value)
-            lines.append(f"-F {shlex.quote(f'{name}={given}')}")
+        files = file_names(job["parameters"])
+        lines += [_form_option(name, value, is_file=name in files) for name, value in _sample(job).items()]
     else:
         lines.append(f"--json {shlex.quote(json.dumps(_sample(job), ensure_ascii=False))}")
         lines.append(lines.pop(2))  # --json sets an Accept of its own: ours comes last and wins
     return " \\\n  ".join(lines)
 
 
+def _form_option(name: str, value: Any, *, is_file: bool) -> str:
+    """One part of a form as curl's option. ``-F`` reads files and takes what follows a ``;`` for itself."""
+    if is_file and value is None:
+        return f"-F {shlex.quote(f'{name}=@{name}.csv')}"
+    text = _form_text(value)
+    option = "--form-string" if text.startswith(("@", "<")) or ";" in text or '"' in text else "-F"
+    return f"{option} {shlex.quote(f'{name}={text}')}"
+
+
 def _javascript(job: Mapping[str, Any]) -> str:
-    if takes_files(job["parameters"]):
-        body = '  body: new FormData(document.querySelector("form")),\n'
+    files = file_names(job["parameters"])
+    sample = _sample(job)
+    if any(sample[name] is None for name in files if name in sample):
+        before = "const body = new FormData();\n" + "".join(
+            f"body.append({json.dumps(name)}, {_javascript_value(value)});\n" for name, value in sample.items()
+        )
+        body = "  body,\n"
     else:
+        before = ""
         body = (
             '  headers: { "Content-Type": "application/json" },\n'
-            f"  body: JSON.stringify({json.dumps(_sample(job), ensure_ascii=False)}),\n"
+            f"  body: JSON.stringify({json.dumps(sample, ensure_ascii=False)}),\n"
         )
     return (
-        f'const answer = await fetch("{job["url"]}/runs", {{\n  method: "POST",\n{body}}});\n'
+        f'{before}const answer = await fetch("{job["url"]}/runs", {{\n  method: "POST",\n{body}}});\n'
         "const run = await answer.json();\n"
         "const events = new EventSource(run.events_url);\n"
         "events.onmessage = (event) => {\n"
@@ -149,6 +210,13 @@ def _javascript(job: Mapping[str, Any]) -> str:
         '  if (status === "completed" || status === "error") {\n    events.close();\n  }\n'
         "};"
     )
+
+
+def _javascript_value(value: Any) -> str:
+    """A value for a form's part; a file without a sample is what the page's own field holds."""
+    if value is None:
+        return 'document.querySelector("input[type=file]").files[0]'
+    return json.dumps(_form_text(value), ensure_ascii=False)
 
 
 def _sample(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +234,8 @@ def _sample_value(name: str, schema: Schema) -> Any:
     for known in ("x-sample", "default"):
         if known in schema:
             return schema[known]
+    if schema.get("format") == "binary":
+        return None  # only whoever launches has it
     if schema.get("enum"):
         return schema["enum"][0]
     types = schema.get("type") or "string"
@@ -183,4 +253,7 @@ def _form_text(value: Any) -> str:
     return "true" if value is True else "false" if value is False else as_lines(value)
 
 
-FILTERS = [as_bool, as_input, as_lines, field_hints, input_attributes, sample_values, takes_files]
+FILTERS = [
+    as_bool, as_file, as_input, as_lines, field_hints, file_hints, has_sample, input_attributes, kinds_of,
+    sample_values, takes_files,
+]  # fmt: skip

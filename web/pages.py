@@ -26,19 +26,22 @@ from flask.typing import ResponseReturnValue
 from jobs.checkpoint import CHECKPOINTS
 from jobs.errors import BadParameters, RunEnded, UnknownJob
 from jobs.execution import run_folder
+from jobs.inputs import is_kept
 from jobs.masking import MASK
+from jobs.references import INPUTS, RunFile, SampleFile, reference
 from jobs.registry import Job, Registry
 from jobs.runs import Run
-from web import forms, wording
-from web.launchbody import launch_parameters
+from web import choices, forms, resultview, wording
+from web.launchbody import launch_parameters, typed_values
 from web.offhub import off_hub, write_off_hub
 from web.schemas import JOB, run_view
 from web.story import SHOWN_ITEMS, story_of
 
 LATEST_RUNS = 6
 RUNS_A_PAGE = 50
-MAX_SHOWN_RESULT = 256 * 1024
-"""Characters of JSON. A longer result would take long to draw and longer to read; it is offered as a download."""
+MAX_SHOWN_RESULT = 512 * 1024
+"""Characters of JSON. A longer result would take long to draw and longer to read; it is offered as a download. A chart
+of 2,000 labelled points has 200,000."""
 MOST_NESTED = 6
 """Levels of a result that are drawn as lists and tables; what lies deeper is shown as JSON."""
 
@@ -47,16 +50,22 @@ bp = Blueprint("pages", __name__)
 
 @bp.get("/")
 def jobs() -> ResponseReturnValue:
-    """All jobs, and the latest runs."""
+    """All jobs, and the latest runs; with ``?input=`` those jobs that take that file."""
     headway = current_app.extensions["headway"]
     found = off_hub(headway.store.runs, g.principal.owner, limit=LATEST_RUNS)
     described = JOB.dump(_sorted(headway.registry), many=True)
-    return render_template("jobs.html", jobs=described, runs=[_shown(run) for run in found])
+    chosen = _chosen()
+    if chosen is not None:
+        described = [one for one in described if one["available"] and forms.takes_files(one["parameters"])]
+    return render_template("jobs.html", jobs=described, runs=[_shown(run) for run in found], input=chosen)
 
 
 @bp.get("/jobs/<name>")
 def job(name: str) -> ResponseReturnValue:
-    """A job's form; with ``?run=`` filled in as that run was, with ``?example=1`` as its author suggests."""
+    """A job's form, filled in: with ``?run=`` as that run was, with ``?example=1`` as its author suggests.
+
+    ``?input=`` names a file of an earlier run, which is chosen for the first of its files.
+    """
     headway = current_app.extensions["headway"]
     found = headway.registry.find(name)
     values = forms.default_values(found.parameters())
@@ -64,6 +73,8 @@ def job(name: str) -> ResponseReturnValue:
         values |= forms.sample_values(found.parameters())
     if before := request.args.get("run"):
         values |= _reusable(off_hub(headway.store.run, before, g.principal.owner))
+    if (chosen := _chosen()) is not None:
+        values |= dict.fromkeys(forms.file_names(found.parameters())[:1], chosen["reference"])
     return _form(found, values, {})
 
 
@@ -76,8 +87,21 @@ def launch(name: str) -> ResponseReturnValue:
     try:
         run = write_off_hub(headway.launcher.launch, name, given, g.principal.owner)
     except BadParameters as error:
-        typed = {field: values[-1] for field, values in request.form.lists()}
-        return _form(found, typed, _by_field(error.errors)), 422
+        return _form(found, typed_values(request, found), _by_field(error.errors)), 422
+    return redirect(url_for("pages.run", run_id=run.id), 303)
+
+
+@bp.post("/jobs/<name>/sample")
+def sample(name: str) -> ResponseReturnValue:
+    """Launch with the job's own samples: one click, nothing to fill in."""
+    headway = current_app.extensions["headway"]
+    found = headway.registry.find(name)
+    given = forms.sample_values(found.parameters())
+    try:
+        run = write_off_hub(headway.launcher.launch, name, given, g.principal.owner)
+    except BadParameters as error:
+        values = forms.default_values(found.parameters()) | given
+        return _form(found, values, _by_field(error.errors)), 422
     return redirect(url_for("pages.run", run_id=run.id), 303)
 
 
@@ -141,9 +165,29 @@ def _sorted(registry: Registry) -> list[Job]:
 
 
 def _form(job: Job, values: Mapping[str, Any], errors: Mapping[str, list[str]]) -> str:
+    headway = current_app.extensions["headway"]
     described = JOB.dump(job)
-    code = forms.samples(described, request.host_url.rstrip("/")) if job.problem is None else []
-    return render_template("job.html", job=described, values=values, errors=errors, samples=code)
+    offered = off_hub(
+        choices.choices_for, headway.store, headway.registry, g.principal.owner, described["parameters"], values
+    )
+    return render_template(
+        "job.html",
+        job=described,
+        values=values,
+        errors=errors,
+        samples=forms.samples(described, request.host_url.rstrip("/")) if job.available else [],
+        files={"choices": offered, "max_bytes": headway.settings.max_upload_bytes},
+    )
+
+
+def _chosen() -> dict[str, str] | None:
+    """The file that ``?input=`` names, as reference and as people call it. Raises UnknownRun."""
+    chosen = reference(request.args.get("input", ""))
+    if not isinstance(chosen, RunFile):
+        return None
+    headway = current_app.extensions["headway"]
+    run = off_hub(headway.store.run, chosen.run, g.principal.owner)
+    return {"reference": str(chosen), "name": choices.name_of(chosen, run, headway.registry)}
 
 
 def _shown(run: Run) -> dict[str, Any]:
@@ -167,8 +211,16 @@ def _told(store: Any, run_id: str, owner: str) -> tuple[Run, str | None, dict[st
 
 
 def _reusable(run: Run) -> dict[str, Any]:
-    """The parameters of a run that may stand in a form again: no secrets, no uploads."""
-    return {name: value for name, value in run.params.items() if value != MASK and not isinstance(value, dict)}
+    """The parameters of a run that may stand in a form again: no secrets; a file as what the run was given."""
+    files = {name: _given_to(run, name, value) for name, value in run.params.items() if is_kept(value)}
+    shown = {name: value for name, value in run.params.items() if value != MASK and not isinstance(value, dict)}
+    return shown | files
+
+
+def _given_to(run: Run, name: str, kept: Mapping[str, Any]) -> str:
+    """A reference to a run's input: to its origin where that is a sample, else to what the run itself keeps."""
+    origin = str(kept.get("from", ""))
+    return origin if isinstance(reference(origin), SampleFile) else str(RunFile(run.id, INPUTS + name))
 
 
 def _titles(job: Job | None) -> dict[str, str]:
@@ -188,6 +240,7 @@ def _by_field(errors: Mapping[str, list[str]]) -> dict[str, list[str]]:
 def _set_up(state: BlueprintSetupState) -> None:
     app: Flask = state.app  # type: ignore[assignment]  # a blueprint is set up by an app
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters |= {one.__name__: one for one in (*wording.FILTERS, *forms.FILTERS)}
-    app.jinja_env.tests |= {one.__name__: one for one in wording.TESTS}
+    app.jinja_env.filters |= {one.__name__: one for one in (*wording.FILTERS, *forms.FILTERS, *resultview.FILTERS)}
+    app.jinja_env.tests |= {one.__name__: one for one in (*wording.TESTS, *resultview.TESTS)}
     app.jinja_env.globals |= {"SHOWN_ITEMS": SHOWN_ITEMS, "MOST_NESTED": MOST_NESTED}
+    app.jinja_env.globals |= {"SHOWN_COLUMNS": wording.SHOWN_COLUMNS}

@@ -81,9 +81,12 @@ def test_every_field_has_a_name_and_every_page_one_heading(visitor):
         page = visitor.open(path)
         expect(page.locator("h1")).to_have_count(1)
         expect(page.locator("main")).to_have_count(1)
-        fields = page.locator("input:not([type=hidden]), select, textarea, button, [role=progressbar]")
-        for field in fields.all():
-            expect(field).to_have_accessible_name(re.compile(r"\S"))
+        for way in ("upload", "paste", "choice"):  # to give a file, of which the page shows one
+            for radio in page.locator(f".ways [value={way}]").all():
+                radio.check()
+            fields = page.locator("input:not([type=hidden]), select, textarea, button, [role=progressbar]")
+            for field in fields.filter(visible=True).all():
+                expect(field).to_have_accessible_name(re.compile(r"\S"))
 
 
 def test_the_list_of_runs_is_filtered_and_kept_up_to_date(visitor):

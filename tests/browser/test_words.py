@@ -60,6 +60,28 @@ def test_how_many_are_shown(words):
     assert words("shownOf", cases) == [wording.shown_of(*case) for case in cases]
 
 
+def test_sizes(words):
+    sizes = [
+        0,
+        1,
+        999,
+        1000,
+        1250,
+        1350,
+        9949,
+        9999,
+        10_499,
+        12_500,
+        13_500,
+        999_499,
+        999_999,
+        12_345_678,
+        10**9,
+        25 * 10**11,
+    ]
+    assert words("filesize", [[one] for one in sizes]) == [wording.filesize(one) for one in sizes]
+
+
 @pytest.mark.parametrize(
     ("script", "python"),
     [

@@ -11,11 +11,11 @@ import pytest
 from flask import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.test import EnvironBuilder
 
 from tests.jobs.workbench import knob
-from web.launchbody import launch_parameters, query_values
+from web.launchbody import launch_parameters, query_values, typed_values
 
 KINDS = knob("kinds")
 
@@ -165,6 +165,72 @@ def test_a_file_field_that_was_left_empty_is_not_given() -> None:
         b"Content-Type: application/octet-stream\r\n\r\n\r\n--x--\r\n"
     )
     assert posted(body, "multipart/form-data; boundary=x") == {"text": "hi"}
+
+
+# A file in a form: three ways to give it.
+
+
+def sent(**fields: Any) -> str:
+    """What a form with these fields (``paste``, ``choice``, ``way``, ``upload``) gives for the file ``upload``."""
+    data: dict[str, Any] = {f"upload.{name}": value for name, value in fields.items() if name != "upload"}
+    if "upload" in fields:
+        data["upload"] = (io.BytesIO(fields["upload"].encode()), "words.txt")
+    builder = EnvironBuilder(method="POST", data=data, content_type="multipart/form-data; boundary=xBx")
+    with Request(builder.get_environ()) as made:
+        found = launch_parameters(made, KINDS)
+        assert found.keys() <= {"upload"}, "what belongs to the form is no parameter"
+        given_ = found.get("upload", "nothing")
+        text: str = given_ if isinstance(given_, str) else given_.stream.read().decode()
+    builder.close()
+    return text
+
+
+EVERYTHING = {"upload": "uploaded", "paste": "pasted", "choice": "sample:x"}
+
+
+@pytest.mark.parametrize(("way", "counts"), [("upload", "uploaded"), ("paste", "pasted"), ("choice", "sample:x")])
+def test_of_several_ways_to_give_a_file_the_picked_one_counts(way: str, counts: str) -> None:
+    assert sent(way=way, **EVERYTHING) == counts
+
+
+@pytest.mark.parametrize("way", ["upload", "paste", "choice", "", "no way"])
+def test_where_the_picked_way_is_empty_the_first_that_is_not_counts(way: str) -> None:
+    """Upload, paste, choice: so a browser that shows all three, and an older form, work as well."""
+    filled = {name: value for name, value in EVERYTHING.items() if name != way}
+    assert sent(way=way, **filled) == next(iter(filled.values()))
+    assert sent(way=way, paste="", choice="sample:x") == "sample:x"
+    assert sent(way=way, paste="", choice="") == "nothing"
+
+
+def test_ways_need_no_file_part_at_all() -> None:
+    assert form(**{"upload.paste": "pasted", "upload.choice": "", "upload.way": "paste"}) == {"upload": "pasted"}
+
+
+def test_a_name_like_that_of_a_way_stays_a_parameter_where_there_is_no_file() -> None:
+    assert form(**{"text.paste": "x", "lines.way": "y"}) == {"text.paste": "x", "lines.way": "y"}
+
+
+def test_a_text_or_a_file_under_the_parameter_s_own_name_is_enough() -> None:
+    assert form(upload="sample:x") == {"upload": "sample:x"}
+
+
+def test_what_was_typed_comes_back_but_for_the_upload_itself() -> None:
+    data = {"text": "hi", "upload.paste": "pasted", "upload.choice": "sample:x", "upload.way": "paste"}
+    builder = EnvironBuilder(method="POST", data=data | {"upload": (io.BytesIO(b"x"), "words.txt")})
+    with Request(builder.get_environ()) as made:
+        assert typed_values(made, KINDS) == {
+            "text": "hi",
+            "upload": {"way": "paste", "upload": "words.txt", "paste": "pasted", "choice": "sample:x"},
+        }
+    builder.close()
+
+
+def test_a_text_too_long_for_a_form_is_a_413_that_says_to_send_a_file() -> None:
+    with pytest.raises(RequestEntityTooLarge) as refused:
+        parameters(data={"text": "x" * 500_001}, content_type="multipart/form-data; boundary=xBx")
+    assert "500 kB" in (refused.value.description or "") and "as a file" in (refused.value.description or "")
+    with pytest.raises(RequestEntityTooLarge, match="1 MB"):
+        form(text="x" * 1_000_001)
 
 
 def test_a_query_is_read_as_a_form_without_what_belongs_to_the_stream() -> None:

@@ -162,7 +162,9 @@ class _SiteProtocol(asyncio.Protocol):
         self._received += data
         while b"\r\n\r\n" in self._received:
             request, _, self._received = self._received.partition(b"\r\n\r\n")
-            self._transport.write(self.answers.get(request.split(b" ", 2)[1], self.missing))
+            method, path, _ = request.split(b" ", 2)
+            answer = self.answers.get(path, self.missing)
+            self._transport.write(answer if method == b"GET" else answer[: answer.index(b"\r\n\r\n") + 4])
 
 
 async def _serve() -> None:

@@ -30,7 +30,7 @@ def measure() -> list[Figure]:
     job, parsing, recorder and store in it; the web worker and the client, for which a loop has no part, are not pinned.
     """
     with serve_site() as port, server(HEADWAY_CRAWL_ALLOW=f"127.0.0.1:{port}") as running:
-        _pin_runner(running)
+        pin_runner(running)
         found = repeated(lambda: _pages_per_s(running, port))
     crawl, same, plain = (tuple(rates) for rates in zip(*found, strict=True))
     pages = PAGES * REPEATS
@@ -67,7 +67,7 @@ def _loop(module: str, port: int) -> float:
     return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
-def _pin_runner(running: Server) -> None:
+def pin_runner(running: Server) -> None:
     """Keep the runner on the first core; threads that it starts inherit that."""
     first = min(os.sched_getaffinity(0))
     for thread in Path(f"/proc/{running.runner_pid()}/task").iterdir():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, assert_never
 
@@ -24,10 +24,12 @@ from jobs.library.fetch import Fetcher, Response, parse_allow
 from jobs.library.fetch_errors import BadURL, FetchError, Unreachable
 from jobs.library.frontier import UNKNOWN_DEPTH, Frontier
 from jobs.library.linkgraph import LinkGraph, Target
-from jobs.library.page import HTML_TYPES, MAX_HTML_BYTES, Page, TooDeep, read_page
+from jobs.library.page import MAX_HTML_BYTES, Page, TooDeep, is_page, parse_page, read_tree
+from jobs.library.page_text import main_text
 from jobs.library.robots import Robots, read_robots
+from jobs.library.sample_site import SAMPLE, reachable
 from jobs.library.sitemaps import read_sitemaps
-from jobs.library.urls import Links, Scope, ScopeKind, root_of
+from jobs.library.urls import Links, Scope, ScopeKind, host_of, root_of
 
 MAX_HOPS = 5
 TICK_S = 0.2
@@ -42,13 +44,7 @@ MAX_TYPE_CHARS = 100
 START, SITEMAPS, FETCH, REPORT = "Opening the start page", "Reading sitemaps", "Fetching pages", "Writing the report"
 
 
-def _wants(status: int, headers: Mapping[str, str]) -> bool:
-    """Only HTML is read, and only where it is a page rather than an error; unnamed types are looked at as well."""
-    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return 200 <= status < 300 and (not content_type or content_type in HTML_TYPES)
-
-
-PAGES = BodyPolicy(want=_wants, keep_bytes=MAX_HTML_BYTES)
+PAGES = BodyPolicy(want=is_page, keep_bytes=MAX_HTML_BYTES)
 
 
 @job(title="Crawl a site", timeout="2h", settings=["CRAWL_ALLOW"])
@@ -60,7 +56,7 @@ def crawl(
             "Start URL",
             help="Where the crawl begins.",
             placeholder="https://example.com/",
-            sample="https://example.com/",
+            sample=SAMPLE,
         ),
         Length(min=1, max=2000),
     ],
@@ -93,15 +89,20 @@ def crawl(
     Each page becomes a row: status, title, description, heading, canonical URL, words, links, size and time. The result
     counts the statuses and names broken links with the pages that hold them, redirect chains, duplicate titles and
     descriptions, and the slowest pages. `pages.csv` and `links.csv` hold everything. Links to other sites are counted
-    but not visited, and addresses that are not on the public internet are refused.
+    but not visited, and addresses that are not on the public internet are refused. The sample is a small site that is
+    served from this machine while the run goes on.
     """
     options = Options(pages, scope, depth, concurrency, delay, robots, sitemaps, follow_nofollow)
+    with reachable(url, crawl_allow(progress)) as (start, allowed), Fetcher(allowed) as fetcher:
+        return Crawl(progress, fetcher, options).run(start)
+
+
+def crawl_allow(progress: Progress) -> frozenset[tuple[str, int]]:
+    """The setting CRAWL_ALLOW, which the job has to name. Raises JobError where it is wrong."""
     try:
-        allow = parse_allow(progress.setting("CRAWL_ALLOW"))
+        return parse_allow(progress.setting("CRAWL_ALLOW"))
     except ValueError as error:
         raise JobError(f"The server's settings are wrong: {error}.") from error
-    with Fetcher(allow) as fetcher:
-        return Crawl(progress, fetcher, options).run(url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,8 @@ class Options:
     robots: bool = True
     sitemaps: bool = True
     follow_nofollow: bool = False
+    text_chars: int = 0
+    """Kept of each page's main text, for whoever asks for :attr:`Crawl.fetched` afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,11 @@ class Crawl:
             self._crew.close()
         with progress.step(REPORT):
             return self._report(url, time.monotonic() - started)
+
+    @property
+    def fetched(self) -> Sequence[Target]:
+        """The pages that were fetched so far, in the order in which they came."""
+        return self._fetched
 
     # The start page decides the scope: http://example.com often means https://www.example.com.
 
@@ -278,7 +286,10 @@ class Crawl:
     def _read(self, target: Target, response: Response, body: Body) -> None:
         """Read a page. One that cannot be read is its own error, and no other's."""
         try:
-            target.page = read_page(body.kept, response.headers, response.url, self._links)
+            tree = parse_page(body.kept, response.headers)
+            target.page = read_tree(tree, response.headers, response.url, self._links)
+            if self._options.text_chars:
+                target.page.text = main_text(tree)[: self._options.text_chars]
         except TooDeep as error:
             target.error = str(error)
         except Exception as error:
@@ -393,11 +404,6 @@ class Crawl:
             },
             "complete": not graph.truncated and len(fetched) == self._frontier.known,
         }
-
-
-def host_of(url: str) -> str:
-    """Host and port of a normal URL: those whose server shares the load."""
-    return url[url.index("/") + 2 : url.index("/", 8)]
 
 
 def _size(response: Response) -> int | None:

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import brotli
@@ -144,6 +145,7 @@ class PlainConnection(HTTPConnection):
 
     budget: Budget
     connect_checked: Connect
+    certificate_end: datetime | None = None
 
     def _new_conn(self) -> socket.socket:
         return self.connect_checked(self.budget, lambda sock: setattr(self, "sock", sock))
@@ -154,6 +156,15 @@ class TLSConnection(HTTPSConnection):
 
     budget: Budget
     connect_checked: Connect
+    certificate_end: datetime | None = None
+    """When the certificate of the host runs out."""
+
+    def connect(self) -> None:
+        """As HTTPSConnection.connect; looks at the certificate, which has been verified then."""
+        super().connect()
+        certificate = cast(ssl.SSLSocket, self.sock).getpeercert() or {}
+        if ends := cast(str | None, certificate.get("notAfter")):
+            self.certificate_end = datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
 
     def _new_conn(self) -> socket.socket:
         return self.connect_checked(self.budget, lambda sock: setattr(self, "sock", sock))
@@ -179,6 +190,7 @@ class Reply:
     headers: dict[str, str]
     body: Body | None
     reusable: bool
+    certificate_end: datetime | None = None
 
 
 class _Answer(http.client.HTTPResponse):
@@ -286,7 +298,8 @@ def exchange(connection: Connection, request: bytes, budget: Budget, policy: Bod
             body = _read_body(answer, policy, budget.limits)
         elif answer.length is not None and answer.length <= DRAIN_BYTES:
             answer.read()
-        return Reply(answer.status, answer.fields, body, answer.ended and not answer.will_close)
+        reusable = answer.ended and not answer.will_close
+        return Reply(answer.status, answer.fields, body, reusable, connection.certificate_end)
     except TimeoutError as error:
         raise budget.overdue(budget.limits.read_s) from error
     except (http.client.HTTPException, OSError, ValueError) as error:

@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property, lru_cache
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -52,6 +53,7 @@ MAX_IDLE_ORIGINS = 64
 FRESH_S = 1.0
 """A connection that was used within this time is not asked whether it still lives."""
 WHOLE = BodyPolicy()
+UNREAD = BodyPolicy(want=lambda status, headers: False)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 FOREIGN_SAFE = frozenset({"accept", "accept-language"})
 """Headers that go along to another origin; all others may carry credentials."""
@@ -105,6 +107,8 @@ class Response:
     body: Body | None
     elapsed_s: float
     hops: tuple[Hop, ...] = ()
+    certificate_end: datetime | None = None
+    """When the certificate of an https URL runs out."""
 
     @property
     def location(self) -> str | None:
@@ -194,6 +198,7 @@ class Fetcher:
     _idle: defaultdict[Origin, list[tuple[Connection, float]]] = field(
         default_factory=lambda: defaultdict(list), init=False
     )
+    _idle_lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _busy: set[Connection] = field(default_factory=set, init=False)
     _closed: bool = field(default=False, init=False)
 
@@ -212,37 +217,74 @@ class Fetcher:
 
         Raises FetchError.
         """
+        return self._through("GET", url, headers, follow, body)
+
+    def head(self, url: str, *, headers: Mapping[str, str] | None = None, follow: bool = True) -> Response:
+        """As :meth:`get`, but ask for status and headers only. Some servers answer it otherwise than a GET."""
+        return self._through("HEAD", url, headers, follow, UNREAD)
+
+    def post(
+        self, url: str, content: bytes, headers: Mapping[str, str] | None = None, *, body: BodyPolicy = WHOLE
+    ) -> Response:
+        """Send ``content``, once: no redirect is followed, and nothing is sent again where a connection breaks.
+
+        Raises FetchError; its ``sent`` tells whether the server may have worked on it all the same (RFC 9110, 9.2.2).
+        """
         budget = Budget(self.limits, self.check)
-        hops: list[Hop] = []
         started = time.perf_counter()
         try:
-            while True:
-                origin, target = parse(url)
-                reply = self._fetch(origin, self._request(origin, target, headers), budget, body)
-                elapsed_s = time.perf_counter() - started
-                response = Response(url, reply.status, reply.headers, reply.body, elapsed_s, tuple(hops))
-                if not follow or (location := response.location) is None:
-                    return response
-                hops.append(Hop(url, reply.status))
-                self._check_hops(location, hops)
-                headers = _portable(headers, origin, location)
-                url = location
-        except FetchError:
-            if self._closed:
-                raise Closed from None
-            raise
+            origin, target = parse(url)
+            request = self._request("POST", origin, target, {**(headers or {}), "Content-Length": str(len(content))})
+            reply = self._fetch("POST", origin, request + content, budget, body)
+        except FetchError as error:
+            raise self._closed_instead(error) from error.__cause__
+        elapsed_s = time.perf_counter() - started
+        return Response(url, reply.status, reply.headers, reply.body, elapsed_s, (), reply.certificate_end)
 
     def close(self) -> None:
         """Close all connections. Fetches of other threads end at once, with Closed."""
         self._closed = True
         for connection in list(self._busy):
             _shut(connection)
-        for connections in list(self._idle.values()):
-            while connections:
-                connections.pop()[0].close()
+        with self._idle_lock:
+            idle = [connection for kept in self._idle.values() for connection, _ in kept]
+            self._idle.clear()
+        for connection in idle:
+            connection.close()
 
-    def _request(self, origin: Origin, target: str, headers: Mapping[str, str] | None) -> bytes:
-        lines = f"GET {target} HTTP/1.1\r\nHost: {origin.netloc}\r\n{self._fixed_lines}"
+    def _through(
+        self, method: str, url: str, headers: Mapping[str, str] | None, follow: bool, body: BodyPolicy
+    ) -> Response:
+        budget = Budget(self.limits, self.check)
+        hops: list[Hop] = []
+        started = time.perf_counter()
+        try:
+            while True:
+                origin, target = parse(url)
+                reply = self._fetch(method, origin, self._request(method, origin, target, headers), budget, body)
+                elapsed_s = time.perf_counter() - started
+                response = Response(
+                    url, reply.status, reply.headers, reply.body, elapsed_s, tuple(hops), reply.certificate_end
+                )
+                if not follow or (location := response.location) is None:
+                    return response
+                hops.append(Hop(url, reply.status))
+                self._check_hops(location, hops)
+                headers = _portable(headers, origin, location)
+                url = location
+        except FetchError as error:
+            raise self._closed_instead(error) from error.__cause__
+
+    def _closed_instead(self, error: FetchError) -> FetchError:
+        """What an error is once the fetcher was closed: its consequence."""
+        if not self._closed:
+            return error
+        closed = Closed()
+        closed.sent = error.sent
+        return closed
+
+    def _request(self, method: str, origin: Origin, target: str, headers: Mapping[str, str] | None) -> bytes:
+        lines = f"{method} {target} HTTP/1.1\r\nHost: {origin.netloc}\r\n{self._fixed_lines}"
         if headers:
             lines += "".join(f"{_clean(name)}: {_clean(value)}\r\n" for name, value in headers.items())
         return f"{lines}\r\n".encode("latin-1")
@@ -257,19 +299,22 @@ class Fetcher:
         if len(hops) > self.limits.redirects:
             raise TooManyRedirects(f"redirects more than {self.limits.redirects} times")
 
-    def _fetch(self, origin: Origin, request: bytes, budget: Budget, body: BodyPolicy) -> Reply:
+    def _fetch(self, method: str, origin: Origin, request: bytes, budget: Budget, body: BodyPolicy) -> Reply:
         """Over a kept connection if there is one, else over a new one."""
-        connection = self._kept(origin)
+        once = method == "POST"
+        connection = self._kept(origin, fresh=once)
         if connection is not None:
             try:
-                return self._over(connection, origin, request, budget, body)
+                return self._over(connection, method, origin, request, budget, body)
             except Disconnected as error:
-                if error.answered or self._closed:
+                if error.answered or self._closed or once:
                     raise
                 # The server had closed the idle connection; a GET may be repeated (RFC 9112, 9.3.1).
-        return self._over(self._new(origin), origin, request, budget, body)
+        return self._over(self._new(origin), method, origin, request, budget, body)
 
-    def _over(self, connection: Connection, origin: Origin, request: bytes, budget: Budget, body: BodyPolicy) -> Reply:
+    def _over(
+        self, connection: Connection, method: str, origin: Origin, request: bytes, budget: Budget, body: BodyPolicy
+    ) -> Reply:
         reusable = False
         self._busy.add(connection)
         try:
@@ -277,7 +322,11 @@ class Fetcher:
                 raise Closed
             if connection.sock is None:
                 self._open(connection, budget)
-            reply = exchange(connection, request, budget, body)
+            try:
+                reply = exchange(connection, request, budget, body, method)
+            except FetchError as error:
+                error.sent = True
+                raise
             reusable = reply.reusable
             return reply
         finally:
@@ -287,28 +336,32 @@ class Fetcher:
             else:
                 connection.close()
 
-    def _kept(self, origin: Origin) -> Connection | None:
-        kept = self._idle[origin]
-        while kept:
-            try:
+    def _kept(self, origin: Origin, fresh: bool = False) -> Connection | None:
+        """A kept connection; with ``fresh`` only one that is least likely to be closed by the server just now."""
+        while True:
+            with self._idle_lock:
+                kept = self._idle.get(origin)
+                if not kept:
+                    return None
                 connection, since = kept.pop()
-            except IndexError:  # another thread was faster
-                break
+            used_now = time.monotonic() - since < FRESH_S
             # Some servers send a 408 before they close an idle connection: it must not be taken for the answer.
-            if time.monotonic() - since < FRESH_S or connection.is_connected:
+            if (used_now and connection.is_connected) if fresh else (used_now or connection.is_connected):
                 return connection
             connection.close()
-        return None
 
     def _keep(self, origin: Origin, connection: Connection) -> None:
-        kept = self._idle[origin]
-        if len(kept) < MAX_IDLE:
-            kept.append((connection, time.monotonic()))
-        else:
-            connection.close()
-        if len(self._idle) > MAX_IDLE_ORIGINS:
-            for one, _ in self._idle.pop(next(iter(self._idle)), []):
-                one.close()
+        crowded_out: list[tuple[Connection, float]] = []
+        with self._idle_lock:
+            kept = self._idle[origin]
+            if len(kept) < MAX_IDLE:
+                kept.append((connection, time.monotonic()))
+            else:
+                crowded_out.append((connection, 0.0))
+            if len(self._idle) > MAX_IDLE_ORIGINS:
+                crowded_out += self._idle.pop(next(iter(self._idle)))
+        for one, _ in crowded_out:
+            one.close()
 
     def _new(self, origin: Origin) -> Connection:
         if origin.scheme == "https":

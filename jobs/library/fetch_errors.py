@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class FetchError(Exception):
-    """The root: catching it means "this URL gave nothing, and here is why"."""
+    """The root: catching it means "this URL gave nothing, and here is why".
+
+    ``sent`` is whether the request had been sent, at least in part: the server may have worked on it.
+    """
+
+    sent = False
 
 
 class BadURL(FetchError):

@@ -47,22 +47,38 @@ class Page:
     h1: str | None = None
     canonical: str | None = None
     words: int = 0
+    text: str = ""
+    """Its main text, where the crawl keeps texts."""
     noindex: bool = False
     nofollow: bool = False
     links: dict[WebLink, bool] = field(default_factory=dict)
     """Where it leads, with whether all its links to there say rel=nofollow."""
 
 
-def read_page(body: bytes, headers: Mapping[str, str], url: str, links: Links) -> Page:
-    """Read an HTML page that came from ``url``. Raises TooDeep."""
+def is_page(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer is worth reading: HTML, and no error; unnamed types are looked at as well."""
+    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return 200 <= status < 300 and (not content_type or content_type in HTML_TYPES)
+
+
+def parse_page(body: bytes, headers: Mapping[str, str]) -> LexborHTMLParser:
+    """The tree of an HTML page, whatever its encoding. Raises TooDeep."""
     _, html = html_to_unicode(headers.get("content-type"), body[:MAX_HTML_BYTES], auto_detect_fun=_guess)
     _check_depth(html)
+    return LexborHTMLParser(html)
+
+
+def read_page(body: bytes, headers: Mapping[str, str], url: str, links: Links) -> Page:
+    """Read an HTML page that came from ``url``. Raises TooDeep."""
+    return read_tree(parse_page(body, headers), headers, url, links)
+
+
+def read_tree(tree: LexborHTMLParser, headers: Mapping[str, str], url: str, links: Links) -> Page:
+    """Read the tree of a page. Takes out of the tree what is no text: scripts, styles and the like."""
     page = Page()
     _obey(page, headers.get("x-robots-tag", ""))
-    tree = LexborHTMLParser(html)
     base, refresh = _read_head(page, tree, Base(url), links)
     page.links = _read_links(tree, base, refresh, links)
-    # Last, since it takes out of the tree what is no text.
     page.words = _count_words(tree)
     return page
 

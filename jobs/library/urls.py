@@ -130,6 +130,11 @@ def root_of(url: str) -> str:
     return url[: url.index("/", 8)]
 
 
+def host_of(url: str) -> str:
+    """Host and port of a normal URL: those whose server shares the load."""
+    return url[url.index("/") + 2 : url.index("/", 8)]
+
+
 class Scope:
     """The part of the web that a crawl stays in, seen from its start.
 

@@ -7,6 +7,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,17 @@ import brotli
 Answer = Callable[["Handler"], None]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A request as it came, and when (``time.monotonic``)."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+
+
 @dataclass
 class Site:
     """``with Site() as site``: answers 404 until told otherwise. ``requests`` are those that came, in order."""
@@ -25,6 +37,8 @@ class Site:
     tls: ssl.SSLContext | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    """The same with all that is known of them."""
     connections: int = 0
     release: threading.Event = field(default_factory=threading.Event)
     """Set at the end, and by tests: what :meth:`stuck` waits for."""
@@ -125,12 +139,18 @@ class Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        self.server.site.requests.append((self.path, dict(self.headers)))
+        headers = dict(self.headers)
+        body = self.rfile.read(int(headers.get("Content-Length", "0")))
+        self.server.site.requests.append((self.path, headers))
+        self.server.site.seen.append(Seen(self.command, self.path, headers, body, time.monotonic()))
         found = self.server.site.answers.get(self.path)
         if found is None:
             self.answer(404, b"not here", {})
         else:
             found(self)
+
+    do_HEAD = do_GET
+    do_POST = do_GET
 
     def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)
@@ -138,7 +158,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def raw(self, pieces: Iterable[bytes]) -> None:
         self.close_connection = True

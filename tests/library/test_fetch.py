@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 
@@ -33,7 +34,8 @@ from jobs.library.fetch_errors import (
     Unreachable,
     Untrusted,
 )
-from tests.library.site import Site
+from tests.harness import wait_for
+from tests.library.site import Handler, Site
 
 QUICK = Limits(connect_s=1, read_s=0.2, total_s=1)
 OK = Body(b"ok", 2)
@@ -586,7 +588,131 @@ def test_limits_hold_under_tls() -> None:
                 fetcher.get(f"https://name.example:{site.port}/drip")
 
 
+def test_the_end_of_the_certificate_is_told() -> None:
+    """On a kept connection too, where no handshake shows it again; a plain one has none."""
+    authority, end = trustme.CA(), datetime(2031, 5, 17, 12, 30, tzinfo=UTC)
+    served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("name.example", not_after=end.replace(tzinfo=None)).configure_cert(served)
+    authority.configure_trust(trusting)
+    with Site(tls=served) as site, Site() as plain:
+        site.html("/", "Home")
+        allow = parse_allow(f"name.example:{site.port},{plain.host}")
+        with Fetcher(allow, limits=QUICK, tls=trusting, resolve=lambda host, port: ["127.0.0.1"]) as fetcher:
+            ends = [fetcher.get(f"https://name.example:{site.port}/").certificate_end for _ in range(2)]
+            assert ends == [end, end] and site.connections == 1
+            assert fetcher.get(f"{plain.url}/").certificate_end is None
+
+
+# HEAD and POST.
+
+
+def cut(handler: Handler) -> None:
+    """Read the request and close without a word."""
+    handler.close_connection = True
+
+
+def test_head_asks_for_no_body(site: Site) -> None:
+    """Whatever length the answer speaks of; and redirects are followed, or not, as with GET."""
+    site.add("/large", b"x" * 1_000_000)
+    site.redirect("/moved", "/large")
+    with fetcher_of(site) as fetcher:
+        found = fetcher.head(f"{site.url}/moved")
+        assert (found.status, found.url, found.body) == (200, f"{site.url}/large", None)
+        assert found.headers["content-length"] == "1000000"
+        assert fetcher.head(f"{site.url}/moved", follow=False).status == 302
+    assert {one.method for one in site.seen} == {"HEAD"} and site.connections == 1
+
+
+def test_post_sends_content_and_headers(site: Site) -> None:
+    """Once, as they are, with their length; connections are kept."""
+    site.add("/hook", b"ok", 201)
+    with fetcher_of(site) as fetcher:
+        for content in (b'{"a": 1}', b"", bytes(range(256)) * 1000):
+            found = fetcher.post(f"{site.url}/hook", content, {"Content-Type": "application/json", "X-Key": "k"})
+            assert (found.status, found.body) == (201, OK)
+            assert (site.seen[-1].method, site.seen[-1].body) == ("POST", content)
+            assert site.seen[-1].headers["X-Key"] == "k" and site.seen[-1].headers["Content-Type"] == "application/json"
+    assert len(site.seen) == 3 and site.connections == 1
+
+
+def test_post_is_guarded_like_get(site: Site, sinks: list[Site]) -> None:
+    """Addresses, ports and spellings: nothing is connected to."""
+    with guarded(sinks) as fetcher:
+        for sink in sinks:
+            for host in ("127.0.0.1", "localhost", "[::1]", "0x7f.1"):
+                with pytest.raises((Unreachable, BadURL)):
+                    fetcher.post(f"http://{host}:{sink.port}/", b"x")
+    with fetcher_of(site) as fetcher:
+        for url in (f"http://user@{site.host}/", f"http://127.0.0.1:{sinks[0].port}/", "ftp://example.com/"):
+            with pytest.raises(FetchError):
+                fetcher.post(url, b"x")
+        with pytest.raises(ValueError, match="one line"):
+            fetcher.post(f"{site.url}/", b"x", {"X": "a\r\nB: c"})
+    assert connections(sinks) == 0
+
+
+def test_post_follows_no_redirect(site: Site, sinks: list[Site]) -> None:
+    """Neither by sending the content elsewhere, nor by a GET in its place."""
+    for status in (301, 302, 303, 307, 308):
+        site.redirect("/moved", f"{sinks[0].url}/", status)
+        with fetcher_of(site) as fetcher:
+            found = fetcher.post(f"{site.url}/moved", b"x")
+        assert (found.status, found.location) == (status, f"{sinks[0].url}/")
+    assert len(site.seen) == 5 and connections(sinks) == 0
+
+
+def test_post_is_not_sent_again_where_a_get_is(site: Site) -> None:
+    """When a kept connection breaks after the request: it may have been worked on (RFC 9110, 9.2.2)."""
+    site.answers["/cut"] = cut
+    with fetcher_of(site) as fetcher:
+        for send in (fetcher.get, lambda url: fetcher.post(url, b"x")):
+            send(f"{site.url}/")
+            with pytest.raises(Disconnected) as caught:
+                send(f"{site.url}/cut")
+            assert caught.value.sent
+    assert [one.method for one in site.seen if one.path == "/cut"] == ["GET", "GET", "POST"]
+
+
+def test_an_error_tells_whether_the_request_was_sent(site: Site) -> None:
+    """A refused connection, an unknown name: not. Silence, nonsense: it was."""
+    site.stuck("/stuck")
+    site.raw("/nonsense", b"SSH-2.0-x\r\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        dead = f"127.0.0.1:{free.getsockname()[1]}"
+    with Fetcher(parse_allow(f"{site.host},{dead}"), limits=QUICK) as fetcher:
+        for url, sent in (
+            (f"http://{dead}/", False),
+            ("http://127.0.0.1/", False),
+            (f"{site.url}/stuck", True),
+            (f"{site.url}/nonsense", True),
+        ):
+            with pytest.raises(FetchError) as caught:
+                fetcher.post(url, b"x")
+            assert caught.value.sent is sent, url
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile_takes_no_post(site: Site) -> None:
+    """It is seen before anything is sent, so the content goes over a new one and arrives once."""
+    site.add("/hook", b"ok")
+    site.answers["/last"] = lambda handler: (handler.answer(200, b"ok", {}), cut(handler))[0]
+    with fetcher_of(site) as fetcher:
+        assert fetcher.get(f"{site.url}/last").status == 200
+        (origin,) = fetcher._idle
+        wait_for(lambda: not fetcher._idle[origin][0][0].is_connected, 5, "the server to close")
+        assert fetcher.post(f"{site.url}/hook", b"x").status == 200
+    assert [one.path for one in site.seen] == ["/last", "/hook"] and site.connections == 2
+
+
 # Connections.
+
+
+def test_hosts_that_do_not_answer_leave_nothing_behind() -> None:
+    """A million dead hosts in a table must not become a million entries."""
+    with Fetcher(resolve=lambda host, port: []) as fetcher:
+        for number in range(100):
+            with pytest.raises(Unreachable):
+                fetcher.get(f"http://host{number}.example/")
+        assert not fetcher._idle
 
 
 def test_connections_are_kept_and_shared_by_threads(site: Site) -> None:

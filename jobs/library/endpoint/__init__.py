@@ -1,0 +1,1 @@
+"""The one way to an OpenAI-compatible endpoint; :mod:`~jobs.library.endpoint.client` is its door."""

@@ -29,7 +29,7 @@ from jobs.capture.printout import Line
 from jobs.errors import STOP_REASONS, Cancelled, Interrupted, StopRun, TimedOut
 from jobs.events import Draft, Ending, ErrorCode, now_ms, to_json
 from jobs.execution import execute, run_folder
-from jobs.masking import Mask, is_secret
+from jobs.masking import Mask, secrets_of
 from jobs.progress import MAX_LINE_CHARS, Pace, Progress, cut
 from jobs.registry import Job, load_job
 from jobs.runs import Claim
@@ -54,7 +54,7 @@ class Child:
     def __init__(self, job: Job, claim: Claim, data: Path, settings: Mapping[str, str]) -> None:
         """Start the process. ``settings`` are those that the job may read."""
         self._claim = claim
-        self._mask = Mask([*claim.secrets.values(), *(settings[name] for name in settings if is_secret(name))])
+        self._mask = Mask([*claim.secrets.values(), *secrets_of(settings)])
         self._reason: type[StopRun] | None = None
         self._lock = threading.Lock()
         self._timers: list[threading.Timer] = []

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MASK = "***"
+MIN_SETTING_CHARS = 8
+"""A shorter key in the settings is a dummy ("ollama", "none"), whose word a run may want to say."""
 SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 MIN_LINE_CHARS = 6
 """A secret of several lines (a key file) is masked line by line too, but not by lines like ``{`` or ``END``."""
@@ -14,6 +16,11 @@ MIN_LINE_CHARS = 6
 def is_secret(setting: str) -> bool:
     """Whether a setting's name speaks of a secret: its value is shown nowhere."""
     return any(word in setting for word in SECRET_NAMES)
+
+
+def secrets_of(settings: Mapping[str, str]) -> list[str]:
+    """The values of those settings that are secrets."""
+    return [value for name, value in settings.items() if is_secret(name) and len(value) >= MIN_SETTING_CHARS]
 
 
 class Mask:

@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from jobs.checkpoint import CHECKPOINTS, Checkpoint
 from jobs.errors import Cancelled, StopRun, TimedOut
 from jobs.events import MAX_BODY_BYTES, Draft, Kind, ProgressUpdate, now_ms, to_json
-from jobs.masking import Mask, is_secret
+from jobs.masking import Mask, secrets_of
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Progress:
         self._has_room = has_room
         self._folder = folder
         self._settings = dict(settings or {})
-        self._mask = Mask([*secrets, *(value for name, value in self._settings.items() if is_secret(name))])
+        self._mask = Mask([*secrets, *secrets_of(self._settings)])
         self._started = time.monotonic()
         self._deadline = None if timeout_s is None else self._started + timeout_s
         self._lock = threading.RLock()

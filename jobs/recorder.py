@@ -22,9 +22,10 @@ QUEUE_LENGTH = 20_000
 BATCH = 1_000
 """Most drafts in one transaction: longer ones hold the write lock for more than a few ms and gain nothing."""
 PAUSE_PER_DRAFT_S = 0.001
-MAX_PAUSE_S = 0.02
+MAX_PAUSE_S = 0.01
 """A transaction costs half a millisecond however little is in it. So after a batch the recorder rests, the longer the
-more there was: one update now and then is written at once, thousands a second come in batches of a hundred."""
+more there was: one update now and then is written at once, thousands a second come in batches of some dozens. What
+others say meanwhile waits for it, so it is not long."""
 OWED_RETRY_S = 0.005
 IDLE_S = 2.0
 """Without work for so long, the recorder tidies up."""

@@ -96,8 +96,14 @@ class Job:
 
     @property
     def lane(self) -> str:
-        """Where its runs wait and run: ``thread`` (the runner's pool) or ``process`` (a child process each)."""
-        return "process" if self.cpu_bound or self.isolated else "thread"
+        """Whose turn its runs wait for: ``process`` for jobs that compute, as many at a time as there are cores, else
+        ``thread``."""
+        return "process" if self.cpu_bound else "thread"
+
+    @property
+    def in_child(self) -> bool:
+        """Whether each run has a child process of its own."""
+        return self.cpu_bound or self.isolated
 
     @property
     def secret_fields(self) -> list[Field]:
@@ -154,7 +160,8 @@ def job(
     """Mark a function as a job. It stays an ordinary function, which other jobs and tests may call.
 
     ``timeout`` is the longest a run may take ("10m", "2h", or seconds). ``cpu_bound`` gives each run a child process
-    of its own, so that it cannot slow the others; ``isolated`` does so because it may crash the interpreter.
+    of its own, so that it cannot slow the others, and as many runs at a time as there are cores. ``isolated`` gives it
+    a child process because it may crash the interpreter, or has much to say, but does not wait for a core.
     ``retries`` is how often a run is begun again when it was interrupted. ``settings`` are the names (without
     ``HEADWAY_``) that ``progress.setting()`` may give it; without those of ``needs`` the job cannot be launched, and
     its card says so, with ``needs_help``. ``schema`` replaces the typed signature.

@@ -161,7 +161,7 @@ class Runner:
         """Execute one run in this pool thread; whatever happens, it has an end."""
         try:
             job = self._registry.usable(claim.job)
-            ending = self._in_child(job, claim) if job.lane == "process" else self._in_thread(job, claim)
+            ending = self._in_child(job, claim) if job.in_child else self._in_thread(job, claim)
         except HeadwayError as error:
             ending = Ending(claim.run, claim.attempt, "error", now_ms(), message=str(error), code="failed")
         except BaseException as error:

@@ -28,8 +28,8 @@ class Settings:
     jobs: str = _setting("", "folders with job files of your own, separated by `:`")
     key: str = _setting("", "the key for scripts and for logging in; without it one is made and kept in `DATA/key`")
     web_workers: str = _setting("1", "web worker processes")
-    threads: str = _setting("8", "runs at the same time in threads")
-    processes: str = _setting("", "runs at the same time in child processes; default: the number of cores")
+    threads: str = _setting("8", "runs at the same time, those that compute aside")
+    processes: str = _setting("", "runs at the same time of jobs that compute; default: the number of cores")
     allowed_hosts: str = _setting("", "host names besides localhost under which the pages are opened, comma separated")
     max_upload: str = _setting("100", "largest request body, in MB")
     max_queue: str = _setting("10000", "runs that may wait; beyond it a launch is answered with 429")
@@ -106,8 +106,4 @@ def job_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment for processes that run job code: no ``HEADWAY_`` variable whose name speaks of a secret."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if not (name.startswith(PREFIX) and is_secret(name))
-    }
+    return {name: value for name, value in environment.items() if not (name.startswith(PREFIX) and is_secret(name))}

@@ -593,6 +593,12 @@ def test_a_plan_inside_a_step_shares_out_that_step_and_is_not_the_runs_plan(tmp_
     assert reached["First › Fetch"] in (0, 15) and reached["First › Sort"] == 30 and reached["Second"] == 60
 
 
+def test_a_dummy_key_takes_no_word_from_a_run(tmp_path: Path) -> None:
+    heard = Listener()
+    progress_with(heard, tmp_path, settings={"OPENAI_API_KEY": "ollama"}).log("ollama is a word")
+    assert heard.all("log") == [{"level": "info", "message": "ollama is a word"}]
+
+
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "HOOK_TOKEN", "SMTP_PASSWORD"])
 def test_a_setting_that_is_a_secret_is_masked_in_all_that_is_said(tmp_path: Path, name: str) -> None:
     heard = Listener()

@@ -69,10 +69,15 @@ def test_a_title_is_made_from_the_name_where_there_is_none(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "lane"), [("", "thread"), ("cpu_bound=True", "process"), ("isolated=True", "process")]
+    ("options", "lane", "in_child"),
+    [("", "thread", False), ("cpu_bound=True", "process", True), ("isolated=True", "thread", True)],
 )
-def test_a_job_that_computes_or_may_crash_goes_to_a_process(tmp_path: Path, options: str, lane: str) -> None:
-    assert written_job(tmp_path, f"@job({options})\ndef made(): ...\n").lane == lane
+def test_a_job_that_computes_or_may_crash_goes_to_a_process(
+    tmp_path: Path, options: str, lane: str, in_child: bool
+) -> None:
+    """Only one that computes waits for a core."""
+    made = written_job(tmp_path, f"@job({options})\ndef made(): ...\n")
+    assert (made.lane, made.in_child) == (lane, in_child)
 
 
 def test_a_decorated_function_stays_an_ordinary_function() -> None:

@@ -1,4 +1,4 @@
-"""Bulk: rows per second beside bare loops, memory by the length of the table, and what other streams notice of it."""
+"""Bulk: rows per second beside bare loops, and memory by the length of the table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import psutil
 
 from benchmarks.bulk_loops import THREADS, loop, serving, url_of
 from benchmarks.crawl_speed import pin_runner
-from benchmarks.figures import Figure, spread
-from benchmarks.latency import late_ms
+from benchmarks.figures import Figure
 from benchmarks.quiet import REPEATS, repeated
-from benchmarks.wire import OUT, client, server
+from benchmarks.wire import OUT, server
 from tests.harness import Server, wait_for
 
 ROWS = 50_000
@@ -33,9 +32,6 @@ def measure() -> list[Figure]:
 
     Memory: the peak of the child's resident memory does not grow with the table (issue 3); 1.1 times is allowed between
     10,000 and 1,000,000 rows.
-
-    Others: ``beat`` (as in ``latency``) while a table of a million rows is checked as fast as it goes, at most 25 ms at
-    p99 (issue 3).
     """
     with serving() as port:
         with _allowing(port) as running:
@@ -43,15 +39,7 @@ def measure() -> list[Figure]:
             with _table(port, ROWS) as table:
                 rates = repeated(lambda: _rates(running, table, port))
             sizes = [_checked(running, port, rows) for rows in SIZES]
-        with _allowing(port) as running, _table(port, SIZES[-1]) as table:
-            run = _launch(running, table)
-            wait_for(lambda: running.run(run)["progress"] > 2, 120, "rows that are checked")
-            with client(running) as connection:
-                beside = repeated(lambda: late_ms(connection))
-            assert running.run(run)["status"] == "processing", "the table was too short"
-            running.cancel(run)
-            running.wait_ended(run)
-    return [*_speed(rates), *_memory(sizes), *spread("job to client, beside a bulk run", beside, limits={99: 25.0})]
+    return [*_speed(rates), *_memory(sizes)]
 
 
 def _speed(rates: list[tuple[float, float, float]]) -> list[Figure]:

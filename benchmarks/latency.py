@@ -28,16 +28,17 @@ def measure() -> list[Figure]:
     way from job to client want three cores.
     """
     with server() as running, client(running) as connection:
-        idle = repeated(lambda: _late_ms(connection))
+        idle = repeated(lambda: late_ms(connection))
         with spinning(running):
-            busy = repeated(lambda: _late_ms(connection))
+            busy = repeated(lambda: late_ms(connection))
     return [
         *spread("job to client, idle", idle, limits={50: 2.0, 99: 10.0}, note="Gradio: 5.6 and 11.3 ms (issue 2)"),
         *spread("job to client, two runs computing", busy, limits={99: 25.0}),
     ]
 
 
-def _late_ms(connection: Client) -> list[float]:
+def late_ms(connection: Client) -> list[float]:
+    """How late each beat of one run came, in ms."""
     return [(heard_ns - said_ns) / 1e6 for said_ns, heard_ns in beats(connection)]
 
 

@@ -14,7 +14,7 @@ import pysqlite3
 
 from benchmarks.quiet import busy_percent
 
-PACKAGES = ("gunicorn", "gevent", "Flask", "SQLAlchemy", "pysqlite3", "urllib3", "selectolax")
+PACKAGES = ("gunicorn", "gevent", "Flask", "SQLAlchemy", "pysqlite3", "urllib3", "selectolax", "scikit-learn")
 
 
 def description(folder: Path) -> str:

@@ -13,10 +13,30 @@ The way of the data, one direction::
 This package knows no Flask and no gevent; ``web/`` is the door to it. What a job's author needs is imported here.
 """
 
+from jobs.charts.svg import draw as draw_chart
 from jobs.checkpoint import Checkpoint
 from jobs.errors import JobError
+from jobs.figures import chart, image, markdown
 from jobs.parameters import File, Param, Secret
 from jobs.progress import Progress
 from jobs.registry import job
+from jobs.tables.reader import TableReader, TableRow
+from jobs.tables.writer import TableWriter, cell
 
-__all__ = ["Checkpoint", "File", "JobError", "Param", "Progress", "Secret", "job"]
+__all__ = [
+    "Checkpoint",
+    "File",
+    "JobError",
+    "Param",
+    "Progress",
+    "Secret",
+    "TableReader",
+    "TableRow",
+    "TableWriter",
+    "cell",
+    "chart",
+    "draw_chart",
+    "image",
+    "job",
+    "markdown",
+]

@@ -13,22 +13,25 @@ import pytest
 from tests.harness import ROOT
 
 JOBS_LAYERS: list[set[str]] = [
-    {"errors", "events", "locks", "masking"},
-    {"checkpoint", "parameters"},
+    {"errors", "events", "locks", "masking", "references", "figures"},
+    {"tables", "charts", "checkpoint"},
+    {"parameters"},
     {"runs", "settings", "bus", "progress", "registry"},
+    {"capture"},
     {"store", "execution"},
+    {"inputs"},
     {"recorder", "isolation", "launch", "recovery"},
     {"runner"},
     {"supervisor"},
 ]
 """Lowest first: a module imports from the layers below its own, never beside or above."""
 WEB_LAYERS: list[set[str]] = [
-    {"frame", "offhub", "wording", "connection", "launchbody"},
-    {"accesslog", "auth", "feed", "forms", "schemas", "story"},
-    {"stream", "address"},
+    {"frame", "offhub", "wording", "connection", "launchbody", "markdown", "resultpart"},
+    {"accesslog", "auth", "feed", "forms", "schemas", "story", "resultview", "rowfile"},
+    {"stream", "address", "choices"},
     {"api", "pages", "errors"},
 ]
-AUTHORS_DOOR = {"checkpoint", "errors", "parameters", "progress", "registry"}
+AUTHORS_DOOR = {"checkpoint", "errors", "parameters", "progress", "registry", "figures", "charts", "tables"}
 """What ``jobs/__init__.py`` gives to the authors of jobs."""
 FRAMEWORKS = {
     "flask",
@@ -48,8 +51,11 @@ NAMES_THAT_TELL_NOTHING = {
 
 
 def modules(package: str) -> dict[str, Path]:
-    """The modules of a package by their name inside it; its folders are packages of their own."""
-    return {path.stem: path for path in sorted((ROOT / package).glob("*.py"))}
+    """The modules of a package by their name inside it; a folder with a few that belong together is one of them."""
+    found = {path.stem: path for path in sorted((ROOT / package).glob("*.py"))}
+    folders = {path.parent.name: path.parent for path in sorted((ROOT / package).glob("*/__init__.py"))}
+    folders.pop("library", None)  # jobs, which have rules of their own below
+    return found | folders
 
 
 def imported(path: Path) -> set[str]:
@@ -70,13 +76,16 @@ def imported(path: Path) -> set[str]:
 
 def _module(package: str, name: str) -> str:
     """``from jobs import errors`` imports jobs.errors; ``from jobs import job`` imports jobs."""
-    inside = ROOT.joinpath(*package.split("."), f"{name}.py")
-    return f"{package}.{name}" if inside.exists() else package
+    inside = ROOT.joinpath(*package.split("."), name)
+    is_module = inside.with_suffix(".py").exists() or (inside / "__init__.py").exists()
+    return f"{package}.{name}" if is_module else package
 
 
 def ours(path: Path, package: str) -> set[str]:
-    """The modules of that package that a file imports, without the package's name."""
-    return {name.removeprefix(f"{package}.") for name in imported(path) if name.split(".")[0] == package}
+    """The modules of that package that a file, or any file of a folder, imports, by their names inside it."""
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    names = {name for file in files for name in imported(file) if name.split(".")[0] == package}
+    return {".".join(name.split(".")[1:2]) or package for name in names} - ({path.name} if path.is_dir() else set())
 
 
 def python_files(*folders: str) -> list[Path]:

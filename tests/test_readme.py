@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobs.progress import Progress
+from jobs.registry import Registry
 from jobs.settings import PREFIX, Settings
 from tests.harness import JOBS, ROOT, Server
 
@@ -89,20 +90,31 @@ def test_the_sample_job_works_when_it_is_dropped_into_a_folder(
 
 def test_the_calls_of_progress_are_documented() -> None:
     """docs/jobs.md has every public call, and no other."""
-    table = (ROOT / "docs" / "jobs.md").read_text().split("## Progress")[1]
+    table = (ROOT / "docs" / "jobs.md").read_text().split("## Progress")[1].split("\n## ")[0]
     first_cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     shown = set(re.findall(r"(\w+)\(", " ".join(first_cells)))
     public = {name for name in vars(Progress) if not name.startswith("_")}
-    for_the_runner = {"stop", "tick", "note", "finish", "mask"}
+    for_the_runner = {"stop", "tick", "note", "finish", "mask", "line", "follow", "moved"}
     assert shown == public - for_the_runner - {"seconds_left"}
 
 
+def test_the_sample_jobs_of_the_documents_load(tmp_path: Path) -> None:
+    """Each is a file of its own that needs no import but those it shows, or those of the sample before it."""
+    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "jobs.md").read_text(), re.DOTALL)
+    door = "from jobs import File, JobError, Param, Progress, TableWriter, job\n"
+    for number, code in enumerate(shown):
+        (tmp_path / f"sample_{number}.py").write_text(code if "from jobs import" in code else door + code)
+    found = [one for one in Registry([tmp_path]) if one.source.startswith(str(tmp_path))]
+    assert [one.problem for one in found if one.problem] == []
+    assert {one.name for one in found} >= {"count_lines", "lengths", "send_letters", "survey"}
+
+
 @pytest.mark.parametrize(
-    "name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/jobs.md", "docs/operating.md"]
+    "name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/jobs.md", "docs/library.md", "docs/operating.md"]
 )
 def test_links_and_files_that_documents_name_exist(name: str) -> None:
     """Relative links lead somewhere; paths of ARCHITECTURE's tables exist."""
-    text = (ROOT / name).read_text()
+    text = re.sub(r"```.*?```", "", (ROOT / name).read_text(), flags=re.DOTALL)
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (ROOT / name).parent.joinpath(target).exists(), target
     for path in re.findall(r"`((?:jobs|web|static|templates|tests|docs)/[\w/.]*)`", text):

@@ -1,9 +1,9 @@
 """The bulk job: one operation over the rows of a table, however long it is.
 
 One thread, the run's own, knows everything: it reads the table, hands out requests (:mod:`~jobs.library.rows.turns`),
-and writes down what came back. A crew of threads only asks (:mod:`~jobs.library.rows.operations`). Of the table no more is
-in memory than the rows on their way: between the first that has no result yet and the last that was read. What is
-finished stands in the run's checkpoint before anybody hears of it, so that a run that goes on repeats none of it.
+and writes down what came back. A crew of threads only asks (:mod:`~jobs.library.rows.operations`). Of the table no
+more is in memory than the rows on their way: between the first that has no result yet and the last that was read. What
+is finished stands in the run's checkpoint before anybody hears of it, so that a run that goes on repeats none of it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def test_the_sample_is_one_click_and_its_report_needs_nothing_but_itself(
     visitor.expect_end()
     expect(page.get_by_role("img", name="Map of the pages: near is what reads alike")).to_be_visible()
     with page.expect_download() as download:
-        page.get_by_role("link", name="report.html", exact=True).click()
+        page.locator(".files").get_by_role("link", name="report.html", exact=True).click()
     path = tmp_path / "report.html"
     download.value.save_as(path)
 

@@ -27,7 +27,9 @@ def count_on(progress: Progress, journal: str, n: int = 20, gate: str = "", fail
     return {"begun_with": begun_with, "sum": sum(value for _, value in done.items())}
 
 
-@job(title="Not set up", needs=["NEEDED_URL", "NEEDED_KEY"], needs_help="For example `HEADWAY_NEEDED_URL=http://x`.")
-def not_set_up(progress: Progress) -> str:
+@job(
+    title="Needs settings", needs=["NEEDED_URL", "NEEDED_KEY"], needs_help="For example `HEADWAY_NEEDED_URL=http://x`."
+)
+def needs_settings(progress: Progress) -> str:
     """Can only be launched where two settings are set."""
     return f"{progress.setting('NEEDED_URL')} {progress.setting('NEEDED_KEY')}"

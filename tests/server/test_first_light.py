@@ -57,8 +57,12 @@ def test_two_clients_on_different_workers_see_the_same_bytes(server: Server) -> 
                 body = answer.read().split(b"\n\n", 1)[1]
             bodies[answer.headers["X-Request-ID"]] = body
     assert len(set(bodies.values())) == 1
-    logged = [json.loads(line) for line in server.log().splitlines() if line.startswith('{"time"')]
-    assert len([line for line in logged if line["request"] in bodies]) == 8
+
+    def logged() -> int:
+        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith('{"time"')]
+        return len([line for line in lines if line["request"] in bodies])
+
+    wait_for(lambda: logged() == 8, what="a line in the log for each")
 
 
 def test_all_workers_stream_a_run_that_goes_on(server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -85,17 +85,17 @@ def test_a_job_without_its_settings_says_which(server: Server) -> None:
         "Not set up yet: set `HEADWAY_NEEDED_URL` and `HEADWAY_NEEDED_KEY`, then restart."
         " For example `HEADWAY_NEEDED_URL=http://x`."
     )
-    described = server.http.get("/api/v1/jobs/not_set_up").json()
+    described = server.http.get("/api/v1/jobs/needs_settings").json()
     assert (described["setup"], described["available"], described["problem"]) == (sentence, False, None)
-    refused = server.http.post("/api/v1/jobs/not_set_up/runs", json={})
+    refused = server.http.post("/api/v1/jobs/needs_settings/runs", json={})
     assert (refused.status_code, refused.json()["detail"]) == (409, sentence)
-    for address in ("/", "/jobs/not_set_up"):
+    for address in ("/", "/jobs/needs_settings"):
         page = server.http.get(address, headers={"Accept": "text/html"}).text
         assert "<code>HEADWAY_NEEDED_URL</code> and <code>HEADWAY_NEEDED_KEY</code>" in page
 
 
 def test_a_job_with_its_settings_is_launched_and_its_secret_stays_one(new_server: Callable[..., Server]) -> None:
     server = new_server(HEADWAY_NEEDED_URL="http://x", HEADWAY_NEEDED_KEY="canary-11")
-    assert server.http.get("/api/v1/jobs/not_set_up").json()["available"] is True
-    assert server.wait_ended(server.launch("not_set_up"))["result"] == "http://x ***"
+    assert server.http.get("/api/v1/jobs/needs_settings").json()["available"] is True
+    assert server.wait_ended(server.launch("needs_settings"))["result"] == "http://x ***"
     assert "canary-11" not in server.log()

@@ -7,8 +7,8 @@ BIN := .venv/bin
 run: .venv/run  ## Start the server; prints the address to open.
 	$(BIN)/gunicorn wsgi:app
 
-test: .venv/dev browser  ## Run every test; PYTEST_ARGS are passed on.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: .venv/dev browser  ## Run every test, two files at a time: they mostly wait. PYTEST_ARGS are passed on.
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: .venv/dev  ## Lint and type checks.
 	$(BIN)/ruff check .

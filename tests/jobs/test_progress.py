@@ -476,7 +476,7 @@ def test_a_row_with_one_long_cell_keeps_the_others(progress: Progress, heard: Li
         {("a", "b"): 1},
         {"x": [float("nan")]},
     ],
-    ids=str,
+    ids=["NaN", "infinity", "set", "bytes", "object", "key", "NaN inside"],
 )
 def test_a_row_that_json_cannot_hold_is_refused_and_nothing_is_said(
     progress: Progress, heard: Listener, row: dict[Any, Any]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.harness import Server
+from tests.harness import Server, wait_for
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, object]:
@@ -214,7 +214,9 @@ def test_repeating_a_launch_is_safe(server: Server) -> None:
 def test_more_than_the_queue_takes_is_refused(new_server) -> None:  # type: ignore[no-untyped-def]
     """429 with Retry-After."""
     server = new_server(HEADWAY_THREADS="1", HEADWAY_MAX_QUEUE="3", workers="1")
-    answers = [server.http.post("/api/v1/jobs/hold/runs", json={}) for _ in range(6)]
+    first = server.launch("hold")
+    wait_for(lambda: server.run(first)["status"] == "processing", what="the one thread to be taken")
+    answers = [server.http.post("/api/v1/jobs/hold/runs", json={}) for _ in range(4)]
     assert answers[-1].headers["Retry-After"]
     problem(answers[-1], 429)
     busy = server.http.post("/api/v1/jobs/hold/runs", json={}, headers={"Accept": "text/event-stream"})

@@ -13,7 +13,7 @@ from benchmarks.crawl import serve_site
 from benchmarks.figures import Figure, spread
 from benchmarks.latency import late_ms
 from benchmarks.quiet import repeated
-from benchmarks.wire import client, server
+from benchmarks.wire import client, launch_with_files, server
 from tests.harness import Server, wait_for
 from tests.library.chat_server import asking, in_a_process
 
@@ -72,7 +72,7 @@ def going(running: Server, neighbour: Neighbour) -> Iterator[None]:
 
     def launch_again_and_again() -> None:
         while not over.is_set():
-            runs.append(_launch(running, neighbour))
+            runs.append(launch_with_files(running, neighbour.job, neighbour.parameters, neighbour.uploads))
             running.wait_ended(runs[-1], 600)
 
     thread = threading.Thread(target=launch_again_and_again, daemon=True)
@@ -82,15 +82,3 @@ def going(running: Server, neighbour: Neighbour) -> Iterator[None]:
     over.set()
     running.cancel(runs[-1])
     thread.join(60)
-
-
-def _launch(running: Server, neighbour: Neighbour) -> str:
-    """Launch it as a form does: uploads may be longer than a JSON body."""
-    answer = running.http.post(
-        f"/api/v1/jobs/{neighbour.job}/runs",
-        data={name: str(value) for name, value in neighbour.parameters.items()},
-        files={name: (f"{name}.csv", text) for name, text in neighbour.uploads.items()} or None,
-    )
-    assert answer.status_code == 202, answer.text
-    run: str = answer.json()["id"]
-    return run

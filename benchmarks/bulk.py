@@ -13,8 +13,9 @@ import psutil
 from benchmarks.bulk_loops import THREADS, loop, serving, url_of
 from benchmarks.crawl_speed import pin_runner
 from benchmarks.figures import Figure
+from benchmarks.peak import peak_bytes
 from benchmarks.quiet import REPEATS, repeated
-from benchmarks.wire import OUT, server
+from benchmarks.wire import OUT, launch_with_files, server
 from tests.harness import Server, wait_for
 
 ROWS = 50_000
@@ -82,7 +83,7 @@ def _checked(running: Server, port: int, rows: int) -> tuple[float, float]:
         started, peak = time.perf_counter(), 0
         run = _launch(running, table)
         wait_for(lambda: _children(running), 30, "the child")
-        while found := max(map(_peak_bytes, _children(running)), default=0):
+        while found := max((peak_bytes(child.pid) for child in _children(running)), default=0):
             peak = max(peak, found)
             time.sleep(0.01)
         _finish(running, run, rows)
@@ -90,14 +91,9 @@ def _checked(running: Server, port: int, rows: int) -> tuple[float, float]:
 
 
 def _launch(running: Server, table: Path) -> str:
+    parameters = {"operation": "check", "rate": 0, "concurrency": THREADS}
     with table.open("rb") as file:
-        launched = running.http.post(
-            "/api/v1/jobs/bulk/runs",
-            data={"operation": "check", "rate": "0", "concurrency": str(THREADS)},
-            files={"table": ("table.csv", file)},
-        )
-    assert launched.status_code == 202, launched.text
-    return str(launched.json()["id"])
+        return launch_with_files(running, "bulk", parameters, {"table": file})
 
 
 def _finish(running: Server, run: str, rows: int) -> None:
@@ -112,15 +108,6 @@ def _children(running: Server) -> list[psutil.Process]:
         return psutil.Process(running.runner_pid()).children()
     except psutil.NoSuchProcess:
         return []
-
-
-def _peak_bytes(process: psutil.Process) -> int:
-    """The most resident memory that a process has had, 0 where it has ended."""
-    try:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return 1024 * sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 @contextmanager

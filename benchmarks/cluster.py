@@ -16,8 +16,9 @@ import psutil
 
 from benchmarks.cluster_plain import keywords
 from benchmarks.figures import Figure
+from benchmarks.peak import peak_bytes
 from benchmarks.quiet import repeated
-from benchmarks.wire import OUT, ROOT, server
+from benchmarks.wire import OUT, ROOT, launch_with_files, server
 from tests.harness import Server
 
 KEYWORDS, K = 100_000, 200
@@ -81,11 +82,8 @@ def _clustered(running: Server, table: Path) -> tuple[float, float]:
     with _peak_mb(lambda: psutil.Process(running.runner_pid()).children()) as peak:
         started = time.perf_counter()
         with table.open("rb") as file:
-            launched = running.http.post(
-                "/api/v1/jobs/cluster/runs", data={"column": "keyword", "k": str(K)}, files={"texts": ("k.csv", file)}
-            )
-        assert launched.status_code == 202, launched.text
-        end = running.wait_ended(launched.json()["id"], LONGEST_S)
+            run = launch_with_files(running, "cluster", {"column": "keyword", "k": K}, {"texts": file})
+        end = running.wait_ended(run, LONGEST_S)
         seconds = time.perf_counter() - started
     assert end["status"] == "completed", end
     return seconds, peak()
@@ -111,7 +109,7 @@ def _peak_mb(processes: Callable[[], list[psutil.Process]]) -> Iterator[Callable
     def look() -> None:
         while not over.wait(LOOK_S):
             try:
-                highest.append(max([_peak_bytes(process.pid) for process in processes()], default=0))
+                highest.append(max([peak_bytes(process.pid) for process in processes()], default=0))
             except psutil.NoSuchProcess:
                 continue
 
@@ -122,14 +120,6 @@ def _peak_mb(processes: Callable[[], list[psutil.Process]]) -> Iterator[Callable
     finally:
         over.set()
         thread.join()
-
-
-def _peak_bytes(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def _written(folder: Path, size: int) -> Path:

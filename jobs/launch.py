@@ -123,11 +123,18 @@ class Launcher:
         self._store.delete(run, owner)
         shutil.rmtree(run_folder(self._data, run), ignore_errors=True)
 
+    def goes_on(self, run: Run) -> bool:
+        """Whether a retry of that run would go on where it broke off: it ended with an error and kept checkpoints."""
+        return run.status == "error" and self._checkpoints(run).is_dir()
+
     def _go_on(self, before: Run, folder: Path) -> None:
         """Give a run the checkpoints of the one that it repeats, where that one broke off."""
-        kept = run_folder(self._data, before.id) / CHECKPOINTS
-        if before.status == "error" and kept.is_dir():
+        if self.goes_on(before):
+            kept = self._checkpoints(before)
             shutil.copytree(kept, folder / CHECKPOINTS, ignore=shutil.ignore_patterns("*-shm"))
+
+    def _checkpoints(self, run: Run) -> Path:
+        return run_folder(self._data, run.id) / CHECKPOINTS
 
 
 def _validated(job: Job, given: Mapping[str, Any], *, partial: bool) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -23,9 +23,7 @@ from flask import (
 from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 
-from jobs.checkpoint import CHECKPOINTS
 from jobs.errors import BadParameters, RunEnded, UnknownJob
-from jobs.execution import run_folder
 from jobs.inputs import is_kept
 from jobs.masking import MASK
 from jobs.references import INPUTS, RunFile, SampleFile, reference
@@ -126,7 +124,7 @@ def runs() -> ResponseReturnValue:
 def run(run_id: str) -> ResponseReturnValue:
     """One run, as it is now; its page follows it from there."""
     headway = current_app.extensions["headway"]
-    found, result, story = off_hub(_told, headway.store, run_id, g.principal.owner)
+    found, result, story, goes_on = off_hub(_told, headway.store, headway.launcher, run_id, g.principal.owner)
     job = _job_of(found)
     too_large = result is not None and len(result) > MAX_SHOWN_RESULT
     draw = copy_current_request_context(render_template)
@@ -138,7 +136,7 @@ def run(run_id: str) -> ResponseReturnValue:
         story=story,
         titles=_titles(job),
         runnable=job is not None and job.available,
-        goes_on=found.status == "error" and (run_folder(headway.settings.data_path, run_id) / CHECKPOINTS).is_dir(),
+        goes_on=goes_on,
     )
 
 
@@ -203,11 +201,11 @@ def _job_of(run: Run) -> Job | None:
     return found
 
 
-def _told(store: Any, run_id: str, owner: str) -> tuple[Run, str | None, dict[str, Any]]:
-    """A run, its result and what it has said, in one visit to the store."""
+def _told(store: Any, launcher: Any, run_id: str, owner: str) -> tuple[Run, str | None, dict[str, Any], bool]:
+    """A run, its result, what it has said, and whether a retry would go on with it, in one visit to store and disk."""
     run = store.run(run_id, owner)
     result = store.result(run_id, owner) if run.status == "completed" else None
-    return run, result, story_of(store, run_id, run.head)
+    return run, result, story_of(store, run_id, run.head), launcher.goes_on(run)
 
 
 def _reusable(run: Run) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from typing import Annotated, Any, Literal
 from marshmallow.validate import Length, Range
 
 from jobs import File, JobError, Param, Progress, TableReader, TableRow, job
+from jobs.library.crawl import crawl_allow
 from jobs.library.crew import Crew
 from jobs.library.exchange import Limits
-from jobs.library.fetch import Fetcher, Response, parse_allow
+from jobs.library.fetch import Fetcher, Response
 from jobs.library.fetch_errors import BadURL, Closed, FetchError
 from jobs.library.page_text import BadSelector, parse_selectors
 from jobs.library.rows.addresses import Addresses, url_column
@@ -125,7 +126,7 @@ def bulk(
     """
     options = Options(operation, concurrency, rate, retries)
     try:
-        allow = set(parse_allow(progress.setting("CRAWL_ALLOW")))
+        allow = set(crawl_allow(progress))
         chosen = parse_selectors(selectors or ())
         hook = allowed_webhook(webhook, progress.setting("WEBHOOK_ALLOW")) if operation == "post" else None
     except (BadSelector, NotAllowed) as error:

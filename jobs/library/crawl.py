@@ -19,12 +19,12 @@ from marshmallow.validate import Length, Range
 from jobs import JobError, Param, Progress, job
 from jobs.library.crawl_report import findings, row, write_links, write_pages
 from jobs.library.crew import Crew
-from jobs.library.exchange import Body, BodyPolicy
+from jobs.library.exchange import Body
 from jobs.library.fetch import Fetcher, Response, parse_allow
 from jobs.library.fetch_errors import BadURL, FetchError, Unreachable
 from jobs.library.frontier import UNKNOWN_DEPTH, Frontier
 from jobs.library.linkgraph import LinkGraph, Target
-from jobs.library.page import MAX_HTML_BYTES, Page, TooDeep, is_page, parse_page, read_tree
+from jobs.library.page import PAGES, Page, TooDeep, parse_page, read_tree
 from jobs.library.page_text import main_text
 from jobs.library.robots import Robots, read_robots
 from jobs.library.sample_site import SAMPLE, reachable
@@ -42,9 +42,6 @@ MAX_MAPPED = 100_000
 MAX_TYPE_CHARS = 100
 
 START, SITEMAPS, FETCH, REPORT = "Opening the start page", "Reading sitemaps", "Fetching pages", "Writing the report"
-
-
-PAGES = BodyPolicy(want=is_page, keep_bytes=MAX_HTML_BYTES)
 
 
 @job(title="Crawl a site", timeout="2h", settings=["CRAWL_ALLOW"])

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 from w3lib.encoding import html_to_unicode
 
+from jobs.library.exchange import BodyPolicy
 from jobs.library.urls import Base, Links, WebLink
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
@@ -61,16 +62,15 @@ def is_page(status: int, headers: Mapping[str, str]) -> bool:
     return 200 <= status < 300 and (not content_type or content_type in HTML_TYPES)
 
 
+PAGES = BodyPolicy(want=is_page, keep_bytes=MAX_HTML_BYTES)
+"""Of answers, only pages are read, and of these no more than is looked at."""
+
+
 def parse_page(body: bytes, headers: Mapping[str, str]) -> LexborHTMLParser:
     """The tree of an HTML page, whatever its encoding. Raises TooDeep."""
     _, html = html_to_unicode(headers.get("content-type"), body[:MAX_HTML_BYTES], auto_detect_fun=_guess)
     _check_depth(html)
     return LexborHTMLParser(html)
-
-
-def read_page(body: bytes, headers: Mapping[str, str], url: str, links: Links) -> Page:
-    """Read an HTML page that came from ``url``. Raises TooDeep."""
-    return read_tree(parse_page(body, headers), headers, url, links)
 
 
 def read_tree(tree: LexborHTMLParser, headers: Mapping[str, str], url: str, links: Links) -> Page:

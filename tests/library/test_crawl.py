@@ -18,7 +18,7 @@ from jobs.errors import Cancelled, StopRun
 from jobs.events import Draft
 from jobs.library.crawl import crawl
 from jobs.library.linkgraph import LinkGraph
-from jobs.library.page import read_page
+from jobs.library.page import parse_page, read_tree
 from jobs.library.urls import Base, Links, Scope, link_to
 from tests.library.site import Site
 
@@ -450,7 +450,8 @@ def test_only_html_is_read(site: Site, new_run: Callable[..., Run]) -> None:
 
 
 def read(html: str, url: str = "http://example.com/dir/page") -> tuple[Any, list[str]]:
-    page = read_page(html.encode(), {"content-type": "text/html; charset=utf-8"}, url, Links())
+    headers = {"content-type": "text/html; charset=utf-8"}
+    page = read_tree(parse_page(html.encode(), headers), headers, url, Links())
     return page, [link.url for link in page.links]
 
 

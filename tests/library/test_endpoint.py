@@ -25,9 +25,10 @@ from jobs.errors import Cancelled, Interrupted, StopRun, TimedOut
 from jobs.events import Draft
 from jobs.library.endpoint.client import SETTINGS, Endpoint
 from jobs.library.endpoint.completion import CUT, Completion, Usage
-from jobs.library.endpoint.errors import EndpointError, retry_after_s
+from jobs.library.endpoint.errors import EndpointError
 from jobs.library.endpoint.safe_text import MASK, SafeText, safe
 from jobs.library.endpoint.tries import Patience
+from jobs.library.retry_after import retry_after_s
 from jobs.progress import Pace
 from tests.harness import ROOT, wait_for
 from tests.library.chat_server import PLAIN, ChatServer, asking

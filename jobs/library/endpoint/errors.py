@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from jobs import JobError
+from jobs.library.retry_after import number_of, retry_after_s
 
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 """Statuses that another try may not meet; any other 5xx too."""
@@ -91,21 +89,6 @@ def names(error: Exception, parameter: str) -> bool:
     return parameter in json.dumps(getattr(error, "body", None), default=str)
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long ``retry-after-ms`` or ``Retry-After`` (RFC 9110: seconds, or a date) ask to wait."""
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    asked = headers.get("retry-after")
-    seconds = _number(asked)
-    if seconds is not None or not asked:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
-
-
 def _of_status(status: int, body: object, headers: Mapping[str, str]) -> Failure:
     detail = _detail(body)
     if 300 <= status < 400:
@@ -148,7 +131,7 @@ def _of_connection(cause: BaseException | None) -> Failure:
 def _of_error_object(body: object) -> Failure:
     """An error in mid-stream comes after the status 200, so its ``code`` has to say of which kind it is, if it does."""
     code = body.get("code") if isinstance(body, Mapping) else None
-    number = _number(str(code)) if isinstance(code, int | str) else None
+    number = number_of(str(code)) if isinstance(code, int | str) else None
     refused = number is not None and 400 <= number < 500 and int(number) not in PASSING
     return Failure("The endpoint broke off with an error", _detail(body), passing=not refused, refused=refused)
 
@@ -170,11 +153,3 @@ def _tidy(text: str) -> str:
     words = "".join(char if char.isprintable() else " " for char in text[: 4 * MAX_DETAIL_CHARS]).split()
     line = " ".join(words).rstrip(".")
     return line if len(line) <= MAX_DETAIL_CHARS else line[:MAX_DETAIL_CHARS] + " …"
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text) if text else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None

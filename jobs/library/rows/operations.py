@@ -15,12 +15,11 @@ from typing import Any
 from jobs.library.exchange import BodyPolicy
 from jobs.library.fetch import UNREAD, Fetcher, Response
 from jobs.library.fetch_errors import BadResponse, Disconnected, FetchError, Overdue
-from jobs.library.page import HTML_TYPES, MAX_HTML_BYTES, TooDeep, is_page, parse_page, read_tree
+from jobs.library.page import HTML_TYPES, PAGES, TooDeep, parse_page, read_tree
 from jobs.library.page_text import Selector, main_text
 from jobs.library.rows.webhooks import Webhook
 from jobs.library.urls import Links, host_of
 
-PAGES = BodyPolicy(want=is_page, keep_bytes=MAX_HTML_BYTES)
 ANSWERS = BodyPolicy(max_bytes=16_384, cut=True, keep_bytes=2000)
 MAX_ANSWER_CHARS = 500
 """Shown of what a webhook answers."""

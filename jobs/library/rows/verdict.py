@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from jobs.library.endpoint.errors import retry_after_s
 from jobs.library.fetch import Response
 from jobs.library.fetch_errors import FetchError
+from jobs.library.retry_after import retry_after_s
 from jobs.library.rows.operations import Operation, Row
 from jobs.library.urls import link_to
 

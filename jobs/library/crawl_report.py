@@ -101,7 +101,8 @@ def _broken_links(graph: LinkGraph) -> list[dict[str, Any]]:
             if len(holders[number]) < MAX_HOLDERS:
                 holders[number].append(source.url)
     return [
-        _broken_link(graph.targets[number], holders[number], total) for number, total in counts.most_common(MAX_LISTED)
+        _broken_link(graph.targets[number], sorted(holders[number]), total)
+        for number, total in counts.most_common(MAX_LISTED)
     ]
 
 
@@ -134,7 +135,10 @@ def _duplicates(documents: list[Target], name: str) -> list[dict[str, Any]]:
         if text:
             groups[text].append(one.url)
     several = sorted((group for group in groups.items() if len(group[1]) > 1), key=lambda group: -len(group[1]))
-    return [{name: text, "pages": urls[:MAX_HOLDERS], "pages_total": len(urls)} for text, urls in several[:MAX_LISTED]]
+    return [
+        {name: text, "pages": sorted(urls)[:MAX_HOLDERS], "pages_total": len(urls)}
+        for text, urls in several[:MAX_LISTED]
+    ]
 
 
 def _slowest(pages: list[Target]) -> list[Target]:

@@ -18,7 +18,7 @@ check: .venv/dev  ## Lint and type checks.
 check-js: node_modules/.ready  ## Types of the pages' modules (needs Node).
 	npx --no-install tsc -p .
 
-bench: .venv/dev  ## Measure; prints figures beside their limits.
+bench: .venv/dev .venv/peers/installed  ## Measure; prints figures beside their limits.
 	$(BIN)/python -m benchmarks
 
 address: .venv/run  ## Print a new one-time login address for the server that runs.
@@ -44,6 +44,11 @@ browser:
 
 .venv/dev: .venv/run requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv/peers/installed: .venv/bin/python benchmarks/requirements.txt
+	$(BIN)/python -m venv .venv/peers
+	.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
 node_modules/.ready: package.json package-lock.json

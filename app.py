@@ -24,6 +24,7 @@ from jobs.store import Store
 from jobs.supervisor import Supervisor
 from web import accesslog, api, auth, connection, errors, pages
 from web.feed import Feed
+from web.slots import Slots
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -51,6 +52,7 @@ class Headway:
     launcher: Launcher
     gate: auth.Gate
     feed: Feed
+    slots: Slots
     supervisor: Supervisor
     serving: FileLock
     runner: Runner | None = None
@@ -111,7 +113,8 @@ def _build(settings: Settings, *, inside: bool) -> Headway:
         registry=registry,
         launcher=Launcher(registry, store, bus, data, settings.number("max_queue"), settings.max_upload_bytes),
         gate=auth.Gate(auth.read_key(settings), store),
-        feed=Feed(store, Ear(data / "bus", f"web-{os.getpid()}")),
+        feed=Feed(store, Ear(data / "bus", f"web-{os.getpid()}", selective=True)),
+        slots=Slots(settings.number("streams"), settings.number("streams_per_owner")),
         supervisor=Supervisor(settings),
         serving=lock_shared(data / "web.lock"),
     )
@@ -140,8 +143,10 @@ def _stop_with_process(runner: Runner, thread: threading.Thread) -> None:
 
 
 def _add_security_headers(response: Response) -> Response:
+    given = {name.lower() for name, _ in response.headers}  # setdefault would look at all of them for each
     for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+        if name.lower() not in given:
+            response.headers.add(name, value)
     return response
 
 

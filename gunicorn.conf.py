@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import logging
+import resource
 import signal
 import sys
 from typing import Any
@@ -24,8 +26,13 @@ except SettingsError as error:
 bind = _settings.bind
 workers = _settings.number("web_workers")
 worker_class = "gevent"
-worker_connections = 10_000
-"""Streams and idle keep-alives both count; when they are used up the worker accepts nothing, health checks included."""
+worker_connections = _settings.number("streams") * 5 // 4 + 100
+"""Streams and idle keep-alives both count; when they are used up the worker accepts nothing, health checks included. So
+there are more than streams may take."""
+backlog = 8192
+"""All clients of a worker that was restarted come at once; the kernel gives up to net.core.somaxconn."""
+OTHER_FILES = 500
+"""What a worker has open beside its connections: the database, sockets of the bus, files that are downloaded."""
 keepalive = 2
 """The only limit on slow headers; also what an idle connection adds to a stop."""
 graceful_timeout = _settings.number("graceful")
@@ -80,24 +87,33 @@ def when_ready(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Let a worker import Headway anew: the master's modules are as old as the last start, not the last reload."""
+    """Let a worker have as many sockets as it may, and import Headway anew: the master's modules are as old as the last
+    start, not the last reload."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, worker_connections + OTHER_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
     for name in list(sys.modules):
         if name.partition(".")[0] in ("jobs", "web", "app", "wsgi"):
             del sys.modules[name]
 
 
 def post_worker_init(worker: Any) -> None:
-    """Make streams end themselves at a stop or reload.
+    """Let streams lend their sockets, and make them end themselves at a stop or reload.
 
     gunicorn waits ``graceful_timeout`` for open responses and then kills: an endless stream would be cut without a
     word (ggevent.py). So SIGTERM also tells the feed to say goodbye; from the hub, where locks may be taken.
     """
     import gevent
 
+    # Nobody reads who spawned a greenlet, nor a log line's thread: together a tenth of what opening a stream costs.
+    gevent.config.track_greenlet_tree = False
+    logging.logThreads = logging.logMultiprocessing = False
     sys.setswitchinterval(SWITCH_INTERVAL_S)  # beside the hub run native threads: SQLite, the drawing of large pages
     gc.collect()
     gc.freeze()  # what is there by now stays; a full collection that looks at it takes 35 ms
+    gc.set_threshold(10_000, 10, 10)  # thousands of streams that come at once are no garbage
     feed = worker.wsgi.extensions["headway"].feed
+    feed.lends = worker.cfg.protocol == "http"  # with uwsgi the chunks are not gunicorn's to make
     loop = gevent.get_hub().loop
 
     def leave(number: int, frame: Any) -> None:

@@ -200,7 +200,7 @@ def main(pipe: int) -> None:
     """The child's side: do the run that stdin assigns, say everything into ``pipe``."""
     faulthandler.enable()
     capture.install(child=True)
-    os.nice(NICENESS)
+    _step_back()
     os.set_inheritable(pipe, False)
     orders = os.fdopen(os.dup(0), "rb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a job that reads stdin gets its end, not our orders
@@ -235,6 +235,13 @@ def main(pipe: int) -> None:
     write("end " + to_json(asdict(ending)))
     said.close()
     os._exit(0)  # threads that the job left behind do not keep the process
+
+
+def _step_back() -> None:
+    os.nice(NICENESS)
+    # Linux weighs sessions against each other where autogroups are on (sched(7)), and nice only within one of them.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def _obey(orders: IO[bytes], progress: Progress) -> None:

@@ -58,6 +58,14 @@ STOP_GRACE_S = 6.0
 SWITCH_INTERVAL_S = 0.0005
 """How soon a busy job thread yields to the recorder (sys.setswitchinterval): with CPython's default of 5 ms, one
 CPU-bound thread makes updates 32 ms late instead of 5; jobs pay up to 6 % for it."""
+LONGEST_SWITCH_INTERVAL_S = 0.005
+FEW_THREADS = 16
+"""Up to so many. Each thread that waits for its turn wakes up at that interval: a thousand do little else."""
+
+
+def switch_interval_s(threads: int) -> float:
+    """How soon a busy thread yields where there may be so many."""
+    return min(LONGEST_SWITCH_INTERVAL_S, SWITCH_INTERVAL_S * max(1.0, threads / FEW_THREADS))
 
 
 class Handle(Protocol):
@@ -322,7 +330,7 @@ def main(lock_fd: int) -> None:
     environment = dict(os.environ)
     for name in environment.keys() - without_secrets(environment).keys():
         del os.environ[name]
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    sys.setswitchinterval(switch_interval_s(settings.number("threads")))
     data = settings.data_path
     lock = inherited(data / "runner.lock", lock_fd)
     store = Store(settings.database_path, checkpoints=True)

@@ -14,6 +14,10 @@ PREFIX = "HEADWAY_"
 MIN_KEY_LENGTH = 16
 """Shortest key accepted, in characters: a key is a password that scripts use, and nobody has to type it."""
 
+_WHOLE_NUMBERS = (
+    "web_workers", "threads", "processes", "max_upload", "max_queue", "streams", "streams_per_owner", "graceful",
+)  # fmt: skip
+
 
 def _setting(default: str, help: str) -> str:
     return field(default=default, metadata={"help": help})
@@ -33,6 +37,8 @@ class Settings:
     allowed_hosts: str = _setting("", "host names besides localhost under which the pages are opened, comma separated")
     max_upload: str = _setting("100", "largest request body, in MB")
     max_queue: str = _setting("10000", "runs that may wait; beyond it a launch is answered with 429")
+    streams: str = _setting("8000", "streams that a web worker holds open; beyond it they are told that it is busy")
+    streams_per_owner: str = _setting("2000", "of these, those of one owner: by key, by pages, by tokens")
     crawl_allow: str = _setting("", "exact `host:port` pairs that jobs may fetch though private, comma separated")
     webhook_allow: str = _setting(
         "", "URLs that the bulk job may POST to, comma separated; one that ends with `/` allows all below it"
@@ -84,7 +90,16 @@ class Settings:
         return int(getattr(self, name))
 
     def _check(self) -> None:
-        for name in ("web_workers", "threads", "processes", "max_upload", "max_queue", "graceful"):
+        for name in (
+            "web_workers",
+            "threads",
+            "processes",
+            "max_upload",
+            "max_queue",
+            "streams",
+            "streams_per_owner",
+            "graceful",
+        ):
             value = getattr(self, name)
             if value and not (value.isdecimal() and int(value) > 0):
                 raise SettingsError(f"{PREFIX}{name.upper()} must be a whole number above 0, not {value!r}.")

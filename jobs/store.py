@@ -26,7 +26,7 @@ import pysqlite3
 import sqlalchemy as sa
 
 from jobs.errors import KeyReused, QueueFull, RunEnded, RunNotEnded, StoreBusy, StoreError, UnknownRun
-from jobs.events import Draft, Ending, ErrorCode, Event, ProgressUpdate, last_update, now_ms, to_json
+from jobs.events import ENDED, Draft, Ending, ErrorCode, Event, Kind, ProgressUpdate, last_update, now_ms, to_json
 from jobs.runs import Claim, Run, run_url
 
 SCHEMA_VERSION = 1
@@ -35,6 +35,8 @@ BUSY_TIMEOUT_S = 10.0
 MAX_RUNS_LISTED = 200
 MAX_PAGE_BYTES = 256 * 1024
 """Of bodies read at a time: what a stream holds for a client that takes its time."""
+PORTION = 100
+"""Rows between two looks at how long the page is by now: the last of them may exceed it."""
 SHORT_RESULT_CHARS = 64 * 1024
 """A longer result is not given along with its run, only by itself."""
 
@@ -92,16 +94,33 @@ _SHOWN = [column for column in _runs.c if column.name not in ("secrets", "result
 # What is executed for every launch or batch is built once: building a statement costs more than SQLite needs for it.
 _SHOWN_RUN = sa.select(*_SHOWN).where(_runs.c.id == sa.bindparam("run"))
 _WAITING = sa.select(sa.func.count()).select_from(_runs).where(_runs.c.status == "queued")
-_HEADS = sa.select(_runs.c.id, _runs.c.attempt, _runs.c.head, _runs.c.latest).where(
-    _runs.c.id.in_(sa.bindparam("runs", expanding=True)), _runs.c.status == "processing"
-)
 _EVENT_FIELDS = sa.select(_events.c.seq, _events.c.kind, _events.c.time_ms, _events.c.body)
+_OWNER_AND_HEAD = sa.select(_runs.c.owner, _runs.c.head, _runs.c.status).where(_runs.c.id == sa.bindparam("run"))
+_LOG = (
+    _EVENT_FIELDS.where(
+        _events.c.run == sa.bindparam("run"),
+        _events.c.seq > sa.bindparam("after"),
+        _events.c.seq <= sa.bindparam("head"),
+    )
+    .order_by(_events.c.seq)
+    .limit(sa.bindparam("most"))
+)
 _ADD_RUN = _runs.insert()
 _ADD_EVENTS = _events.insert()
-_MOVE_HEAD = (
-    _runs.update()
-    .where(_runs.c.id == sa.bindparam("run"))
-    .values(head=sa.bindparam("to_head"), latest=sa.bindparam("to_latest"))
+
+# What the recorder does for each batch is one statement each, and rows travel as JSON: the driver gives the GIL away
+# at every row that it reads or writes, and beside a thousand job threads it waits each time to get it back.
+_HEADS = sa.text(
+    "SELECT json_group_array(json_array(id, attempt, head, latest)) FROM runs"
+    " WHERE id IN (SELECT value FROM json_each(:runs)) AND +status = 'processing'"
+)
+_APPEND_EVENTS = sa.text(
+    "INSERT INTO events (run, seq, kind, time_ms, body)"
+    " SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(:rows)"
+)
+_MOVE_HEADS = sa.text(
+    "UPDATE runs SET head = said.value ->> 1, latest = said.value ->> 2"
+    " FROM json_each(:rows) AS said WHERE runs.id = said.value ->> 0"
 )
 
 
@@ -123,11 +142,33 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events of one run in order, the number of its newest event when they were read, and whether it had ended."""
+    """Some of a run's log, in order, and how the run was when they were read.
 
-    events: tuple[Event, ...]
+    ``rows`` are events as (seq, kind, time in ms, body): who reads a hundred thousand of them needs no objects.
+    ``head`` is the number of the run's newest event.
+    """
+
+    run: str
+    owner: str
+    rows: Sequence[tuple[int, Kind, int, str]]
     head: int
     ended: bool
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The rows as events."""
+        last = self.head if self.ended else None
+        return tuple(Event(self.run, *row, last=row[0] == last) for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """A run's newest update (its body), as of event number ``head``."""
+
+    run: str
+    owner: str
+    head: int
+    body: str
 
 
 class Store:
@@ -148,6 +189,9 @@ class Store:
         # secure_delete: the secrets of a run that has ended must not linger in the file's free space.
         self._quick = _engine(path, synchronous="NORMAL", wal_autocheckpoint=pages, secure_delete="ON")
         self._durable = _engine(path, synchronous="FULL", wal_autocheckpoint=pages, secure_delete="ON")
+        for engine in (self._durable, self._quick, self._reads):
+            with _translated(path), engine.connect():
+                pass  # an engine's first connection is made under a lock: not later, by several threads
         self._create()
 
     def close(self) -> None:
@@ -250,10 +294,8 @@ class Store:
         """
         engine = self._durable if any(type(one) is Ending for one in said) else self._quick
         with self._writing(engine) as connection:
-            heads = {
-                row.id: [row.attempt, row.head, row.latest]
-                for row in connection.execute(_HEADS, {"runs": list({one.run for one in said})})
-            }
+            found = connection.execute(_HEADS, {"runs": json.dumps(list({one.run for one in said}))}).scalar_one()
+            heads = {run: known for run, *known in json.loads(found)}
             events: list[Event] = []
             endings: list[tuple[Ending, Event]] = []
             again: list[str] = []
@@ -279,12 +321,11 @@ class Store:
                         known[2] = one.body
                 events.append(event)
             if events:
-                connection.execute(_ADD_EVENTS, [_event_row(event) for event in events])
+                rows = [(one.run, one.seq, one.kind, one.time_ms, one.body) for one in events]
+                connection.execute(_APPEND_EVENTS, {"rows": json.dumps(rows)})
             if heads:
-                connection.execute(
-                    _MOVE_HEAD,
-                    [{"run": run, "to_head": head, "to_latest": latest} for run, (_, head, latest) in heads.items()],
-                )
+                moved = [(run, head, latest) for run, (_, head, latest) in heads.items()]
+                connection.execute(_MOVE_HEADS, {"rows": json.dumps(moved)})
             for run in again:
                 connection.execute(_runs.update().where(_runs.c.id == run).values(status="queued", runner=None))
             for ending, event in endings:
@@ -382,18 +423,21 @@ class Store:
     def events_after(self, run: str, seq: int, limit: int = 500) -> Page:
         """Events numbered above ``seq``: up to ``limit``, and about MAX_PAGE_BYTES. Raises UnknownRun."""
         with self._reading() as connection:
-            row = connection.execute(sa.select(_runs.c.head, _runs.c.status).where(_runs.c.id == run)).first()
-            if row is None:
+            known = connection.execute(_OWNER_AND_HEAD, {"run": run}).first()
+            if known is None:
                 raise UnknownRun("There is no such run.")
-            ended = row.status in ("completed", "error")
-            query = (
-                _EVENT_FIELDS.where(_events.c.run == run, _events.c.seq > seq, _events.c.seq <= row.head)
-                .order_by(_events.c.seq)
-                .limit(limit)
-            )
-            last = row.head if ended else None
-            events = tuple(_fitting_events(run, connection.execute(query), MAX_PAGE_BYTES, last))
-        return Page(events, row.head, ended)
+            owner, head, status = known
+            rows: list[tuple[int, Kind, int, str]] = []
+            if seq < head:
+                found = connection.execute(_LOG, {"run": run, "after": seq, "head": head, "most": limit})
+                size = 0
+                while size < MAX_PAGE_BYTES and (portion := found.fetchmany(PORTION)):
+                    rows += portion
+                    size += sum([len(row[3]) for row in portion])
+                found.close()
+                while size > MAX_PAGE_BYTES and len(rows) > 1:
+                    size -= len(rows.pop()[3])
+        return Page(run, owner, rows, head, status in ENDED)
 
     def newest_events(self, run: str, head: int, limit: int, max_bytes: int) -> tuple[Event, ...]:
         """The events up to number ``head``, in order: the last ``limit`` of them, or as many as ``max_bytes`` hold."""
@@ -421,6 +465,20 @@ class Store:
         with self._reading() as connection:
             query = sa.select(_runs.c.id, _runs.c.head).where(_runs.c.id.in_(list(runs)))
             return {row.id: row.head for row in connection.execute(query)}
+
+    def latest(self, most: int) -> list[Latest]:
+        """The newest update of the ``most`` newest runs and of all that still go on."""
+        newest = sa.select(_runs.c.id).order_by(_runs.c.id.desc()).limit(most)
+        wanted = sa.or_(_runs.c.id.in_(newest), _runs.c.status.in_(("queued", "processing")))
+        query = sa.select(_runs.c.id, _runs.c.owner, _runs.c.head, _runs.c.latest).where(wanted)
+        with self._reading() as connection:
+            return [Latest(*row) for row in connection.execute(query.order_by(_runs.c.id))]
+
+    def owners(self, runs: Iterable[str]) -> dict[str, str]:
+        """Whose each of these runs is; one that does not exist is missing."""
+        with self._reading() as connection:
+            query = sa.select(_runs.c.id, _runs.c.owner).where(_runs.c.id.in_(list(runs)))
+            return {row.id: row.owner for row in connection.execute(query)}
 
     def runners(self) -> set[str]:
         """The runners that have processing runs, alive or not."""
@@ -556,14 +614,47 @@ class Store:
                 )
 
 
+class _FreePool(sa.Pool):
+    """Connections that are free lie on a list; where there is none one is made. No locks: each is one thread's at a
+    time, and taking from a list is atomic.
+
+    SQLAlchemy's own pool waits with ``threading``'s locks. Where a server has patched those to switch greenlets, as
+    gevent does, native threads that wait for each other with them may wait for ever.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._free: list[Any] = []
+
+    def _do_get(self) -> Any:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._create_connection()
+
+    def _do_return_conn(self, record: Any) -> None:
+        self._free.append(record)
+
+    def dispose(self) -> None:
+        """Close the connections that are free."""
+        while self._free:
+            self._free.pop().close()
+
+    def recreate(self) -> _FreePool:
+        """A pool like this one, empty."""
+        return self.__class__(self._creator, recycle=self._recycle, reset_on_return=self._reset_on_return)
+
+    def status(self) -> str:
+        """For those who look into it."""
+        return f"{len(self._free)} connections are free"
+
+
 def _engine(path: Path, *, autocommit: bool = False, **pragmas: object) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         module=pysqlite3.dbapi2,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
-        poolclass=sa.QueuePool,
-        pool_size=8,
-        max_overflow=24,
+        poolclass=_FreePool,
         pool_reset_on_return=None if autocommit else "rollback",
     )
 
@@ -606,10 +697,10 @@ def _damaged(path: Path, reason: str) -> str:
     return f"The database {path} is damaged ({reason}). 'make recover' sets it aside, deleting nothing."
 
 
-def _fitting_events(run: str, rows: Iterable[Any], max_bytes: int, last: int | None = None) -> Iterator[Event]:
-    """The events of rows until their bodies have ``max_bytes``, at least one. ``last`` numbers the run's end."""
+def _fitting_events(run: str, rows: Iterable[Any], max_bytes: int) -> Iterator[Event]:
+    """The events of rows until their bodies have ``max_bytes``, at least one."""
     for number, kind, time_ms, body in rows:
-        yield Event(run, number, kind, time_ms, body, last=number == last)
+        yield Event(run, number, kind, time_ms, body)
         max_bytes -= len(body)
         if max_bytes <= 0:
             return

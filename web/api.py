@@ -17,10 +17,11 @@ from jobs.errors import BadParameters, RunNotEnded, StoreError, UnknownJob, flat
 from jobs.execution import run_folder
 from jobs.locks import is_held
 from jobs.runs import Run
-from web import resultpart, rowfile, schemas, stream
+from web import overview, resultpart, rowfile, schemas, stream
 from web.auth import STREAM_TOKEN_S
 from web.launchbody import json_object, launch_parameters, query_values
 from web.offhub import off_hub, write_off_hub
+from web.reader import Cursor
 from web.schemas import API, run_view
 
 MAX_KEY_CHARS = 255
@@ -105,7 +106,7 @@ def launch(name: str) -> Response:
     if not stream.wants_stream(request):
         return _accepted(run)
     location = {"Content-Location": f"{API}/runs/{run.id}"}
-    return stream.stream_response(headway.store, headway.feed, run.id, stream.Cursor(), request.environ, **location)
+    return stream.stream_response(headway, g.principal, run.id, Cursor(), request.environ, **location)
 
 
 @jobs.get("/<name>/stream")
@@ -127,7 +128,7 @@ def launch_stream(name: str) -> Response:
     run = write_off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=g.principal.launch_key)
     cursor = stream.cursor_of(request, run.id)
     location = {"Content-Location": f"{API}/runs/{run.id}"}
-    return stream.stream_response(headway.store, headway.feed, run.id, cursor, request.environ, **location)
+    return stream.stream_response(headway, g.principal, run.id, cursor, request.environ, **location)
 
 
 # Runs.
@@ -181,11 +182,9 @@ def delete_run(run_id: str) -> None:
 )
 def events(run_id: str) -> Response:
     """The run's events, from the cursor on, until its end."""
-    headway = _headway()
     stream.form_of(request)
-    off_hub(headway.store.run, run_id, _owner())
     cursor = stream.cursor_of(request, run_id)
-    return stream.stream_response(headway.store, headway.feed, run_id, cursor, request.environ)
+    return stream.stream_response(_headway(), g.principal, run_id, cursor, request.environ)
 
 
 @runs.post("/<run_id>/cancellation")
@@ -257,6 +256,28 @@ def _download(body: Iterable[bytes], content_type: str, run: Run, name: str) -> 
     response = Response(body, content_type=content_type)
     response.headers.set("Content-Disposition", "attachment", filename=f"{run.job}-{run.id[-6:]}-{name}")
     return response
+
+
+# Everything at once.
+
+
+@service.get(f"{API}/events")
+@service.doc(
+    parameters=[
+        {
+            "in": "query",
+            "name": "follow",
+            "schema": {"type": "string"},
+            "description": f"`<run>@<seq>,...`: up to {overview.MAX_FOLLOWED} runs to follow from there on.",
+        },
+        {"in": "query", "name": "token", "schema": {"type": "string"}},
+    ],
+    responses={"200": {"description": "Server-Sent Events", "content": {"text/event-stream": {}}}},
+)
+def all_events() -> Response:
+    """The latest update of every run, and all events of the followed ones, in one stream."""
+    stream.form_of(request)
+    return overview.overview_response(_headway(), g.principal, overview.followed(request), request.environ)
 
 
 # The server.

@@ -37,7 +37,7 @@ ONE_TIME_LOGIN_S = 3600
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OPEN = frozenset({"auth.login", "auth.log_in", "auth.logout", "api.healthz", "api.readyz", "static"})
 """The endpoints that need no principal."""
-STREAMS = frozenset({"runs.events", "jobs.launch_stream"})
+STREAMS = frozenset({"runs.events", "jobs.launch_stream", "api.all_events"})
 """The endpoints that a stream token opens."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -54,6 +54,11 @@ class Principal:
     owner: str
     by: str
     launch_key: str | None = None
+
+    @property
+    def slot(self) -> str:
+        """Whose streams are counted together: scripts with the key must not take those of the pages."""
+        return f"{self.by} {self.owner}"
 
 
 class Gate:

@@ -1,21 +1,22 @@
 """The client's socket behind a stream, where the server lets us at it: time limits, and noticing that it has gone.
 
 Two limits, since neither finds both: TCP_USER_TIMEOUT ends a peer that no longer acknowledges (frozen, half-open); a
-time-out on each write ends one that reads steadily but too slowly. A client that closes is noticed at once by a
-greenlet that waits for its FIN; a silent generator would not notice until its next write.
+time-out on each write ends one that reads steadily but too slowly. A client that closes is noticed at once, since the
+loop watches for its FIN; a silent generator would not notice until its next write.
 
 And the body of a request, which must not take all of the worker's time for itself.
 """
 
 from __future__ import annotations
 
+import _socket
 import socket
 from collections.abc import Callable
 from typing import IO, Any
 
+import gevent.socket
 from flask import request
-from gevent import Greenlet, sleep, spawn
-from gevent.socket import wait_read
+from gevent import get_hub, sleep
 
 DEAD_PEER_MS = 30_000
 WRITE_TIMEOUT_S = 30.0
@@ -23,6 +24,8 @@ UNSENT_BYTES = 16 * 1024
 """TCP_NOTSENT_LOWAT: without it the kernel takes 2.7 MB for each slow reader before it pushes back."""
 TURN_S = 0.0002
 """Between two reads of a body. With 0 gevent would come back before it has looked at other sockets (gevent/hub.py)."""
+READABLE = 1
+"""gevent's name for it (loop.io)."""
 _TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 """25 is Linux's number; CPython names it since 3.12."""
 
@@ -71,27 +74,60 @@ class Connection:
     def __init__(self, environ: dict[str, Any]) -> None:
         """Take the socket out of the WSGI environment; any server but gunicorn hides it, then nothing happens."""
         self._socket: socket.socket | None = environ.get("gunicorn.socket")
-        self._watch: Greenlet[..., None] | None = None
+        self._chunked = _is_chunked(environ)
+        self._watch: Any = None
+        self._on_gone: Callable[[], None] | None = None
         self.gone = False
 
     def begin(self, on_gone: Callable[[], None]) -> None:
-        """Watch; ``on_gone`` is called when the client has closed."""
+        """Watch; ``on_gone`` is called in the hub when the client has closed."""
         if self._socket is None:
             return
-        self._watch = spawn(self._wait_for_fin, on_gone)
+        self._on_gone = on_gone
+        # An event of the loop itself: a greenlet that waits would cost each idle stream some kilobytes.
+        self._watch = get_hub().loop.io(self._socket.fileno(), READABLE)
+        self._watch.start(self._look)
 
     def end(self) -> None:
         """Watch no longer: the next request may come on this socket."""
-        if self._watch is not None:
-            self._watch.kill(block=False)
-            self._watch = None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
+            watch.close()
 
-    def _wait_for_fin(self, on_gone: Callable[[], None]) -> None:
+    @property
+    def lendable(self) -> _socket.socket | None:
+        """The socket under gevent's, where others may write chunks to it, else None.
+
+        It is plain TCP (or a unix socket), served by gunicorn, and the answer is chunked: HTTP/1.1 with a body. TLS has
+        the socket encrypt, HTTP/2 and uwsgi frame in other ways, HTTP/1.0 not at all, and HEAD has nothing to write.
+        """
+        if not self._chunked or self._socket is None or self.gone:
+            return None
+        found: _socket.socket = self._socket._sock  # type: ignore[attr-defined]
+        return found
+
+    def write(self, rest: memoryview) -> None:
+        """Write the rest of a chunk, within the time limit of a write."""
         assert self._socket is not None
+        self._socket.sendall(rest)
+
+    def _look(self) -> None:
+        """The socket can be read: the client has closed, or begins another request, which can wait."""
+        assert self._socket is not None
+        self._watch.stop()
         try:
-            wait_read(self._socket.fileno())
             self.gone = self._socket.recv(1, socket.MSG_PEEK) == b""
         except OSError:
             self.gone = True
-        if self.gone:
-            on_gone()
+        if self.gone and self._on_gone is not None:
+            self._on_gone()
+
+
+def _is_chunked(environ: dict[str, Any]) -> bool:
+    client = environ.get("gunicorn.socket")
+    return (
+        type(client) is gevent.socket.socket
+        and environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
+        and environ.get("REQUEST_METHOD") != "HEAD"
+    )

@@ -7,6 +7,7 @@ its frame is complete), no comments and no frame without data (both make phantom
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -17,8 +18,12 @@ CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 _NAME = re.compile(r"[a-z]+")
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_ID_LINE = re.compile(rb"\nid: [A-Za-z0-9-]+\n\n")
 _TAKEN = frozenset({"error", "open", "message"})
 """Names that EventSource uses itself: an event named ``error`` would fire ``onerror``."""
+_EVENT_LINES = {"update": "", **{kind: f"event: {kind}\n" for kind in ("plan", "log", "output", "row")}}
+_LINES = {kind: 3 + bool(line) for kind, line in _EVENT_LINES.items()}
+"""Line ends in the frame of each kind."""
 
 
 def frame(data: str, *, event: str | None = None, retry_ms: int | None = None, id: str | None = None) -> bytes:
@@ -42,19 +47,45 @@ def frame(data: str, *, event: str | None = None, retry_ms: int | None = None, i
 
 def event_frame(event: Event) -> bytes:
     """A numbered event: updates are unnamed, everything else has its kind as name. The same bytes for every reader."""
-    name = None if event.kind == "update" else event.kind
-    return frame(event_data(event), event=name, id=f"{event.run}-{event.seq}")
+    return event_frames(event.run, [(event.seq, event.kind, event.time_ms, event.body)])
 
 
-def event_data(event: Event) -> str:
-    """The JSON of an event: what it says, then where it stands (run, seq, time)."""
-    return f'{event.body[:-1]},"run":"{event.run}","seq":{event.seq},"time":"{iso_time(event.time_ms)}"}}'
+def event_frames(run: str, rows: Sequence[tuple[int, str, int, str]], *, ids: bool = True) -> bytes:
+    """The frames of events of one run, given as (seq, kind, time in ms, body); for long logs without a call for each.
+
+    The JSON is what the event says, then where it stands: run, seq, time. Without ``ids`` for streams of several runs.
+    """
+    said = [
+        f'{_EVENT_LINES[kind]}data: {body[:-1]},"run":"{run}","seq":{seq},'
+        f'"time":"{_iso_second(time_ms // 1000)}{_MS[time_ms % 1000]}"}}\nid: {run}-{seq}\n\n'
+        for seq, kind, time_ms, body in rows
+    ]
+    text = "".join(said)
+    lines = sum([_LINES[row[1]] for row in rows])
+    if text.count("\n") != lines or "\r" in text or "\0" in text:
+        raise ValueError("the data of a frame is one line of JSON")
+    encoded = text.encode("ascii")
+    return encoded if ids else _ID_LINE.sub(b"\n\n", encoded)
+
+
+def without_id(event: bytes) -> bytes:
+    """One event's frame without its id."""
+    return event[: event.rindex(b"\nid: ")] + b"\n\n"
 
 
 def hello(run: str, after: int, head: int, *, reset: bool, heartbeat_s: float, retry_ms: int) -> bytes:
     """The first frame of a stream. Its id is the cursor that the stream goes on from."""
     data = to_json({"run": run, "from": after, "head": head, "reset": reset, "heartbeat_s": heartbeat_s})
     return frame(data, event="hello", retry_ms=retry_ms, id=f"{run}-{after}")
+
+
+def hello_all(
+    follow: Mapping[str, Mapping[str, object]], gone: Sequence[str], *, heartbeat_s: float, retry_ms: int
+) -> bytes:
+    """The first frame of a stream of several runs: where each followed one goes on, and which do not exist."""
+    return frame(
+        to_json({"follow": follow, "gone": gone, "heartbeat_s": heartbeat_s}), event="hello", retry_ms=retry_ms
+    )
 
 
 def heartbeat(time_ms: int) -> bytes:
@@ -74,8 +105,10 @@ def busy(reason: str, retry_ms: int) -> bytes:
 
 def iso_time(time_ms: int) -> str:
     """``2026-11-22T10:00:00.123Z``."""
-    seconds, ms = divmod(time_ms, 1000)
-    return f"{_iso_second(seconds)}.{ms:03d}Z"
+    return f"{_iso_second(time_ms // 1000)}{_MS[time_ms % 1000]}"
+
+
+_MS = tuple(f".{ms:03d}Z" for ms in range(1000))
 
 
 @lru_cache(maxsize=64)

@@ -1,39 +1,37 @@
 """The generator behind the streaming Response: greeting, history, live events, heartbeats, the end.
 
-History and live are joined in one place. A stream first joins the run's channel, then reads the store; from there on
-it asks the channel for what comes after its cursor, and the store whenever the channel cannot tell. So nothing is
-missed and nothing comes twice, whatever the bus loses.
+What the client lacks is reader.py's to know. A stream that has said everything lends its socket to the channel's lane
+(broadcast.py), where that can be, and sleeps. It has it back for whatever is not the next event of everybody: a reader
+that is slow, a goodbye, the end.
 """
 
 from __future__ import annotations
 
+import logging
 import random
-import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from flask import Request, Response
 from werkzeug.exceptions import NotAcceptable
 
-from jobs.errors import UnknownRun
-from jobs.events import now_ms
-from jobs.store import Page, Store
+from jobs.errors import StoreError, UnknownRun
 from web import frame
+from web.auth import Principal
+from web.broadcast import Loan
 from web.connection import Connection
-from web.feed import Channel, Feed
-from web.offhub import off_hub
+from web.feed import HEARTBEAT_S, Feed
+from web.lifetime import Lifetime, retry_ms
+from web.reader import Cursor, Reader
+from web.slots import Slots
 
-HEARTBEAT_S = 15.0
-LIFE_S = 15 * 60.0
-"""Longest life of a stream, less up to a fifth at random: rights are checked again, and proxies cut long streams."""
-GOODBYES_S = 1.5
-"""At a stop or reload the goodbyes are spread over so long, that not all clients return at once."""
-PAGE_EVENTS = 500
+log = logging.getLogger(__name__)
+
+SLOW_WRITE_S = 0.1
+"""A client that takes longer for a write is a slow one until it has caught up: overtaken updates are spared it."""
 WRITE_BYTES = 64 * 1024
 """Longest single write: the time limit is for each, and a slow but steady reader shall make it."""
-RETRY_MS = (1000, 3000)
 BUSY_RETRY_MS = (15_000, 30_000)
 
 HEADERS = {
@@ -46,38 +44,22 @@ FORMS = ("text/event-stream",)
 """The forms of a stream, in the order of preference. The contract has three more (application/x-ndjson, text/plain,
 application/json); a form is an encoder in place of frame.py and a name here."""
 
-_CURSOR = re.compile(r"([0-9a-z]{1,40})-(\d{1,18})")
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where a client wants to go on: after event ``seq``. ``given`` tells that it named a place at all."""
-
-    seq: int = 0
-    given: bool = False
-    usable: bool = True
-
 
 def cursor_of(request: Request, run: str) -> Cursor:
     """The cursor of a request: the Last-Event-ID header, else ``?after=N``, else ``?last_event_id=``."""
     if header := request.headers.get("Last-Event-ID"):
-        return _cursor(header, run)
+        return Cursor.of(header, run)
     if (after := request.args.get("after")) is not None:
-        return _cursor(f"{run}-{after}", run)
+        return Cursor.of(f"{run}-{after}", run)
     if last := request.args.get("last_event_id"):
-        return _cursor(last, run)
+        return Cursor.of(last, run)
     return Cursor()
-
-
-def _cursor(text: str, run: str) -> Cursor:
-    found = _CURSOR.fullmatch(text)
-    if found is None or found[1] != run:
-        return Cursor(given=True, usable=False)
-    return Cursor(int(found[2]), given=True)
 
 
 def form_of(request: Request) -> str:
     """The form of stream that the request accepts. Raises NotAcceptable."""
+    if request.headers.get("Accept", "*/*") in (FORMS[0], "*/*"):  # what nearly all say needs no parser
+        return FORMS[0]
     if not request.accept_mimetypes:
         return FORMS[0]
     form = request.accept_mimetypes.best_match(FORMS)
@@ -87,27 +69,25 @@ def form_of(request: Request) -> str:
 
 
 def stream_response(
-    store: Store, feed: Feed, run: str, cursor: Cursor, environ: dict[str, Any], **headers: str
+    headway: Any, principal: Principal, run: str, cursor: Cursor, environ: dict[str, Any], **headers: str
 ) -> Response:
-    """The answer to a request for a run's events: a stream, or 204 for a client that has had the last one.
+    """The answer to a request for a run's events: a stream, "busy" where too many are open, or 204 for a client that
+    has had the last event.
 
-    Raises UnknownRun.
+    Raises UnknownRun, also for a run of another owner.
     """
-    channel = feed.join(run)
+    if (refusal := headway.slots.take(principal.slot)) is not None:
+        return busy_response(refusal)
+    stream = Stream(headway, principal, run, Connection(environ))
     try:
-        page = off_hub(store.events_after, run, cursor.seq if cursor.usable else 0, PAGE_EVENTS)
-        reset = not cursor.usable or cursor.seq > page.head
-        if cursor.given and not reset and page.ended and cursor.seq == page.head:
-            feed.leave(run, channel)
-            return Response(status=204, headers=HEADERS)
-        if reset and cursor.seq:
-            page = off_hub(store.events_after, run, 0, PAGE_EVENTS)
+        something_left = stream.open(cursor)
     except BaseException:
-        feed.leave(run, channel)
+        stream.close()
         raise
-    stream = Stream(store, feed, channel, run, 0 if reset else cursor.seq, Connection(environ))
-    response = Response(stream.frames(page, reset=reset), headers={**HEADERS, **headers})
-    response.headers["Content-Type"] = frame.CONTENT_TYPE
+    if not something_left:
+        stream.close()
+        return Response(status=204, headers=HEADERS)
+    response = Response(stream.frames(), headers={**HEADERS, **headers}, content_type=frame.CONTENT_TYPE)
     response.call_on_close(stream.close)  # a generator that never started runs no `finally`
     return response
 
@@ -127,85 +107,105 @@ def busy_response(reason: str) -> Response:
 class Stream:
     """One client's stream of one run."""
 
-    def __init__(
-        self, store: Store, feed: Feed, channel: Channel, run: str, after: int, connection: Connection
-    ) -> None:
-        self._store = store
-        self._feed = feed
-        self._channel = channel
-        self._run = run
-        self._after = after
+    def __init__(self, headway: Any, principal: Principal, run: str, connection: Connection) -> None:
+        self._feed: Feed = headway.feed
+        self._slots: Slots = headway.slots
+        self._slot = principal.slot
         self._connection = connection
+        self._reader = Reader(headway.store, headway.feed, run, principal.owner)
+        self._lifetime = Lifetime(headway.feed)
+        self._loan: Loan | None = None
+        self._opening = b""
         self._closed = False
-        self._rotate_at = time.monotonic() + LIFE_S * random.uniform(0.8, 1.0)
-        self._bye_at: float | None = None
 
-    def frames(self, page: Page, *, reset: bool) -> Iterator[bytes]:
-        """All that the client gets, one write each. ``page`` is what the store had when the stream was opened."""
-        self._connection.begin(on_gone=self._channel.wake)
+    def open(self, cursor: Cursor) -> bool:
+        """Find out what the client lacks; False where it has had the last event. Raises UnknownRun."""
+        opening = self._reader.open(cursor)
         greeting = frame.hello(
-            self._run, self._after, page.head, reset=reset, heartbeat_s=HEARTBEAT_S, retry_ms=random.randint(*RETRY_MS)
-        )
-        said, last = self._history(page)
-        yield from _pieces(greeting + said)
-        heartbeat_at = time.monotonic() + HEARTBEAT_S
-        while not last and not self._connection.gone:
-            now = time.monotonic()
-            if (reason := self._goodbye(now)) is not None:
-                yield frame.bye(reason, random.randint(*RETRY_MS))
+            self._reader.run, opening.seq, opening.head,
+            reset=opening.reset, heartbeat_s=HEARTBEAT_S, retry_ms=retry_ms(),
+        )  # fmt: skip
+        self._opening = greeting + opening.said
+        return not opening.nothing_left
+
+    def frames(self) -> Iterator[bytes]:
+        """All that the client gets. Whatever it lacks at a time is one piece, however many events it is."""
+        self._connection.begin(self._end_wait)
+        said, self._opening = self._opening, b""
+        while True:
+            if said:
+                yield from self._pieces(said)
+                self._lifetime.said()
+            if self._reader.last or self._connection.gone:
+                return
+            said = b""  # an idle stream is to be small
+            utterance, leaving = self._lifetime.utterance()
+            if leaving:
+                yield utterance
                 return
             try:
-                said, last = self._news()
+                said = self._reader.news()
             except UnknownRun:  # deleted in the meantime: the next request is told so
                 return
-            if said:
-                yield from _pieces(said)
-            elif now >= heartbeat_at:
-                yield frame.heartbeat(now_ms())
-            else:
-                self._channel.wait(self._after, self._wait_s(now, heartbeat_at))
-                continue
-            heartbeat_at = time.monotonic() + HEARTBEAT_S
+            except StoreError as error:
+                log.error("a stream cannot go on: %s", error)
+                yield self._lifetime.bye()
+                return
+            if not said and not self._reader.last:
+                said = utterance
+                if not said and not self._lend():
+                    self._reader.channel.wait(self._reader.after, self._lifetime.rest_s)
 
     def close(self) -> None:
         """Give the slot back; may be called twice."""
         if not self._closed:
             self._closed = True
             self._connection.end()
-            self._feed.leave(self._run, self._channel)
+            self._reader.close()
+            self._slots.give_back(self._slot)
 
-    def _news(self) -> tuple[bytes, bool]:
-        """All that is new after the cursor, in one piece; and whether it ends the run."""
-        kept = self._channel.after(self._after)
-        if kept is None:
-            return self._history(off_hub(self._store.events_after, self._run, self._after, PAGE_EVENTS))
-        if not kept:
-            return b"", False
-        self._after = kept[-1][0]
-        return b"".join([encoded for _, encoded, _ in kept]), kept[-1][2]
+    def _lend(self) -> bool:
+        """Lend the socket and wait until it is back; False at once where it cannot be lent (now)."""
+        sock = self._connection.lendable if self._feed.lends else None
+        channel, reader = self._reader.channel, self._reader
+        loan = channel.lend(sock, reader.after, self._lifetime.until) if sock is not None else None
+        if loan is None:
+            return False
+        self._loan = loan
+        try:
+            loan.wait()
+        finally:
+            self._loan = None
+            channel.lane.end(loan)
+        if loan.gone or self._connection.gone:
+            self._connection.gone = True
+            return True
+        reader.after = loan.seq
+        self._lifetime.limit(loan.until)
+        self._lifetime.said()
+        if loan.rest:
+            reader.slow = True
+            for start in range(0, len(loan.rest), WRITE_BYTES):
+                self._connection.write(loan.rest[start : start + WRITE_BYTES])
+        return True
 
-    def _history(self, page: Page) -> tuple[bytes, bool]:
-        self._channel.advance(page.head)
-        if not page.events:
-            return b"", False
-        self._after = page.events[-1].seq
-        return b"".join(map(frame.event_frame, page.events)), page.events[-1].last
+    def _pieces(self, said: bytes) -> Iterator[bytes]:
+        for piece in pieces(said):
+            began = time.monotonic()
+            yield piece
+            if time.monotonic() - began > SLOW_WRITE_S:
+                self._reader.slow = True
 
-    def _goodbye(self, now: float) -> str | None:
-        if self._feed.closing and self._bye_at is None:
-            self._bye_at = now + random.uniform(0, GOODBYES_S)
-        if self._bye_at is not None and now >= self._bye_at:
-            return "restart"
-        return "rotate" if now >= self._rotate_at else None
-
-    def _wait_s(self, now: float, heartbeat_at: float) -> float:
-        times = [heartbeat_at, self._rotate_at]
-        if self._bye_at is not None:
-            times.append(self._bye_at)
-        return max(0.0, min(times) - now)
+    def _end_wait(self) -> None:
+        """The client has closed."""
+        if self._loan is not None:
+            self._reader.channel.lane.end(self._loan)
+        else:
+            self._reader.channel.wake()
 
 
-def _pieces(said: bytes) -> Iterator[bytes]:
+def pieces(said: bytes) -> Iterator[bytes]:
+    """What is to be written, in portions that a slow but steady reader takes within the time limit of a write."""
     if len(said) <= WRITE_BYTES:
         yield said
     else:

@@ -12,9 +12,9 @@ export class Backoff {
   /** @type {number | null} */
   #goodSince = null;
 
-  /** The stream is open and has said hello. */
+  /** The stream is open and has said hello. One that was closed in between for our own reasons was as good as this. */
   opened() {
-    this.#goodSince = performance.now();
+    this.#goodSince ??= performance.now();
   }
 
   /** The stream was lost, or did not open; gives the milliseconds to wait (full jitter). */

@@ -1,5 +1,5 @@
 /**
- * Hear what the <run-stream> around an element says; gives the function that ends it.
+ * Hear what the <run-stream> or <run-list> around an element says; gives the function that ends it.
  *
  *     connectedCallback() { this.#stop = follow(this, { update: (update) => this.#show(update) }); }
  *     disconnectedCallback() { this.#stop?.(); }
@@ -9,7 +9,7 @@
  * @returns {() => void}
  */
 export function follow(element, handlers) {
-  const stream = element.closest("run-stream");
+  const stream = element.closest("run-stream, run-list");
   const listening = new AbortController();
   for (const [name, handle] of Object.entries(handlers)) {
     const tell = /** @type {(detail: unknown) => void} */ (handle);

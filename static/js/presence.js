@@ -1,6 +1,6 @@
 /**
- * Tells when somebody can see the page. A page that nobody sees gives its connection back: over HTTP/1.1 a browser
- * opens six to a host, and a seventh tab would hang. A page in the back-forward cache must hold none at all.
+ * Tells when somebody can see the page. A page that nobody sees follows nothing: it costs the server work, and where
+ * each tab holds a connection of its own, a browser opens six to a host over HTTP/1.1, and a seventh tab would hang.
  */
 export class Presence {
   #here;

@@ -1,58 +1,123 @@
 import { setBar } from "./bar.js";
-import { say } from "./parts.js";
-import { Presence } from "./presence.js";
-import { hasEnded, updateOf } from "./wire.js";
+import { Follower } from "./follower.js";
+import { merge } from "./merge.js";
+import { paced } from "./paced.js";
+import { inside, part, say } from "./parts.js";
+import { redraw, serverParts } from "./server_part.js";
+import { hasEnded } from "./wire.js";
 import { statusWord, tone } from "./words.js";
 
-const LOOK_EVERY_MS = 2000;
-/** As many as the server lists in one answer. */
-const MOST_RUNS = 200;
+/** However many runs come and end: a list is drawn anew at most so often. */
+const REDRAW_EVERY_MS = 2000;
+
+/** @typedef {import("./messages.js").LatestUpdate} LatestUpdate */
 
 /**
- * Keeps the runs of a list up to date that still go on (those with `data-run`), while somebody looks at it. It asks
- * every two seconds rather than hold one of the browser's six connections.
+ * Keeps the runs of a list up to date, while somebody looks at it. What only the server can draw (a run that is new,
+ * how long one took that has ended) it draws anew; other items stay as they are. A list that begins with the newest of
+ * all runs is `newest`.
  *
- *     <run-list><ol><li data-run="/api/v1/runs/01..."><span class="status">Running</span> ...</li></ol></run-list>
+ *     <run-list newest>
+ *       <run-connection></run-connection>
+ *       <div data-part="runs"><ol><li data-run="01..."><span class="status">Running</span> ...</li></ol></div>
+ *     </run-list>
  */
 export class RunList extends HTMLElement {
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
-  #presence = new Presence({ here: () => this.#wait(), away: () => clearTimeout(this.#timer) });
+  /** What has changed and is not shown yet, by run. @type {Map<string, LatestUpdate>} */
+  #waiting = new Map();
+  #show = paced(() => this.#showWaiting());
+  #redraw = paced(() => this.#drawAnew(), REDRAW_EVERY_MS);
+  #isDrawing = false;
+  #connected = new AbortController();
+  #follower = new Follower({
+    wish: () => ({
+      follow: {},
+      shows: [...this.#items().keys(), ...this.#waiting.keys()],
+      newest: this.hasAttribute("newest"),
+    }),
+    hear: (told) => this.#hear(told),
+  });
 
   connectedCallback() {
-    this.#presence.start();
+    this.#connected = new AbortController();
+    this.#follower.start();
   }
 
   disconnectedCallback() {
-    this.#presence.stop();
+    this.#follower.stop();
+    this.#connected.abort();
   }
 
-  #wait() {
-    clearTimeout(this.#timer);
-    if (!document.hidden && this.querySelector("[data-run]")) this.#timer = setTimeout(() => this.#look(), LOOK_EVERY_MS);
+  /** @param {Document} page the same page, as the server draws it now */
+  drawFrom(page) {
+    const newer = page.querySelector("run-list");
+    if (!(newer instanceof HTMLElement)) return;
+    const [mine, theirs] = [part(this, "runs"), part(newer, "runs")];
+    const [list, newerList] = [mine.querySelector("ol"), theirs.querySelector("ol")];
+    if (list && newerList) merge(list, newerList, { key: "run", keep: takeTime });
+    else mine.replaceChildren(...document.importNode(theirs, true).childNodes);
   }
 
-  async #look() {
-    const answer = await fetch(`/api/v1/runs?limit=${MOST_RUNS}`).catch(() => null);
-    if (answer?.ok) {
-      /** @type {{ runs: import("./wire.js").Run[] }} */
-      const { runs } = await answer.json();
-      for (const run of runs) this.#show(run);
+  /** @param {import("./follower.js").Told} told */
+  #hear(told) {
+    if (told.type === "connection") {
+      this.dispatchEvent(new CustomEvent("run:connection", { detail: told.connection, bubbles: true }));
+    } else if (told.type === "update") {
+      this.#waiting.set(told.update.run, told.update);
+      this.#show();
     }
-    if (answer?.status !== 401) this.#wait();
   }
 
-  /** @param {import("./wire.js").Run} run */
-  #show(run) {
-    const item = this.querySelector(`[data-run="${CSS.escape(run.url)}"]`);
-    const status = item?.querySelector(".status");
-    if (!(item instanceof HTMLElement) || !(status instanceof HTMLElement)) return;
-    item.dataset.tone = status.dataset.tone = tone(run);
-    say(status, statusWord(run));
-    const bar = item.querySelector("[role=progressbar]");
-    if (bar) setBar(bar, updateOf(run));
-    if (!hasEnded(run.status)) return;
-    bar?.remove();
-    delete item.dataset.run;
+  #showWaiting() {
+    const items = this.#items();
+    for (const [run, update] of this.#waiting) {
+      const item = items.get(run);
+      if (item) this.#waiting.delete(run);
+      if (!item || show(item, update)) this.#redraw();
+    }
   }
+
+  async #drawAnew() {
+    if (this.#isDrawing) return this.#redraw();
+    this.#isDrawing = true;
+    const missing = [...this.#waiting.keys()];
+    await redraw([this, ...serverParts(document)], this.#connected.signal);
+    this.#isDrawing = false;
+    const items = this.#items();
+    for (const run of missing) if (!items.has(run)) this.#waiting.delete(run); // it does not belong here
+    this.#follower.renew();
+    this.#show();
+  }
+
+  /** @returns {Map<string, HTMLElement>} by run */
+  #items() {
+    const items = /** @type {NodeListOf<HTMLElement>} */ (this.querySelectorAll("[data-run]"));
+    return new Map(Array.from(items, (item) => [item.dataset.run ?? "", item]));
+  }
+}
+
+/**
+ * Show in an item where its run is. Gives whether it has ended by that.
+ *
+ * @param {HTMLElement} item
+ * @param {LatestUpdate} update
+ */
+function show(item, update) {
+  const status = inside(item, ".status");
+  item.dataset.tone = status.dataset.tone = tone(update);
+  say(status, statusWord(update));
+  const bar = item.querySelector("[role=progressbar]");
+  if (!bar) return false;
+  setBar(bar, update);
+  if (hasEnded(update.status)) inside(item, ".runs-bar").replaceChildren(); // a space in it would be a row on a phone
+  return hasEnded(update.status);
+}
+
+/**
+ * @param {Element} item
+ * @param {Element} newer the same run's, as the server draws it now
+ */
+function takeTime(item, newer) {
+  const [took, newerTook] = [item, newer].map((one) => one.querySelector(".runs-took"));
+  if (took && newerTook) say(took, newerTook.textContent ?? "");
 }

@@ -4,8 +4,8 @@ const RETRY_MS = 2000;
 const SETTLE_MS = 400;
 
 /**
- * A part of a run's page that the server draws anew when the run's status has changed: its actions, its result and
- * files, its facts. So that what they look like is said once, in the template.
+ * A part of a page that the server draws anew when something has changed: a run's actions, its result and files, its
+ * facts. So that what they look like is said once, in the template.
  *
  *     <server-part id="run-result">...</server-part>
  */
@@ -49,19 +49,22 @@ function settle(button) {
   setTimeout(() => (button.ariaDisabled = null), SETTLE_MS);
 }
 
+/** @param {ParentNode} root */
+export function serverParts(root) {
+  return [...root.querySelectorAll("server-part")].filter((part) => part instanceof ServerPart);
+}
+
 /**
- * Draw all server parts inside an element anew, however long it takes to get the page.
+ * Draw parts of this page anew, however long it takes to get the page.
  *
- * @param {HTMLElement} root
+ * @param {{ drawFrom: (page: Document) => void }[]} parts
  * @param {AbortSignal} signal
  */
-export async function redraw(root, signal) {
+export async function redraw(parts, signal) {
   const page = await load(location.href, signal);
   if (!page) return;
   document.title = page.title;
-  for (const part of root.querySelectorAll("server-part")) {
-    if (part instanceof ServerPart) part.drawFrom(page);
-  }
+  for (const part of parts) part.drawFrom(page);
 }
 
 /**
@@ -73,6 +76,7 @@ async function load(url, signal) {
   while (!signal.aborted) {
     try {
       const answer = await fetch(url, { headers: { Accept: "text/html" }, signal });
+      if (answer.redirected) return null; // to the login
       if (answer.ok) return new DOMParser().parseFromString(await answer.text(), "text/html");
       if (answer.status < 500) return null;
     } catch {

@@ -1,12 +1,14 @@
 """A lost connection is shown and mended; an orderly goodbye is not even seen."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.conftest import Visitor
 from tests.harness import Server, wait_for
 
 pytestmark = pytest.mark.browser
@@ -16,6 +18,8 @@ KINDS = """
 window.kinds = [];
 addEventListener("run:connection", (event) => window.kinds.push(event.detail.kind));
 """
+OWN_CONNECTION = "delete window.SharedWorker;"
+"""The page holds the connection itself then, where its clock and its requests can be had."""
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +92,14 @@ def test_a_reload_of_the_server_shows_no_error(visitor):
 
 
 def test_a_page_that_nobody_sees_holds_no_connection(visitor):
+    visitor.context.add_init_script(OWN_CONNECTION)
     visitor.launch("walk", start="https://example.org/", steps="100")
     page = visitor.page
     visitor.expect_beyond(1)
     page.evaluate("dispatchEvent(new Event('pagehide'))")
-    with page.expect_request("**/events?after=*") as again:
+    with page.expect_request("**/events?follow=*") as again:
         page.evaluate("dispatchEvent(new Event('pageshow'))")
-    assert int(again.value.url.rpartition("=")[2]) > 1
+    assert int(again.value.url.rpartition("@")[2]) > 1
     visitor.expect_end()
     expect(page.locator("run-rows tbody tr")).to_have_count(100)
 
@@ -119,22 +124,22 @@ def test_a_page_from_before_the_end_learns_of_the_end_without_an_error(visitor):
     run = visitor.launch("walk", start="https://example.org/", steps="5")
     visitor.expect_end()
     page = visitor.open("/")
-    cursor = visitor.context.request.get(f"{visitor.server.url}/api/v1/runs/{run}").json()["cursor"]
 
     def stale(route: Route) -> None:
         answer = route.fetch()
-        body = answer.text().replace('status="completed" ended', f'status="processing" after="{cursor}"')
+        body = re.sub('after="\\d+" status="completed" ended', 'after="3" status="processing"', answer.text())
         route.fulfill(response=answer, body=body)
 
     page.route(f"**/runs/{run}", stale, times=1)
     visitor.open(f"/runs/{run}")
     wait_for(lambda: "ended" in _kinds(visitor.page))
-    assert _kinds(page) == ["ended"]
+    assert _kinds(page) == ["live", "ended"]
 
 
 def test_where_streams_do_not_come_through_the_page_polls_and_says_so(visitor):
     held: list[Route] = []
-    visitor.page.route("**/events?after=*", lambda route: held.append(route))  # never answered
+    visitor.context.add_init_script(OWN_CONNECTION)
+    visitor.page.route("**/api/v1/events?*", lambda route: held.append(route))  # never answered
     visitor.page.clock.install()
     run = visitor.launch("walk", start="https://example.org/", steps="1000")
     polling = visitor.page.get_by_text("No live stream here")
@@ -146,11 +151,45 @@ def test_where_streams_do_not_come_through_the_page_polls_and_says_so(visitor):
         route.abort()
 
 
+def test_a_list_is_polled_where_streams_do_not_come_through(visitor):
+    held: list[Route] = []
+    visitor.context.add_init_script(OWN_CONNECTION)
+    visitor.page.route("**/api/v1/events", lambda route: held.append(route))
+    visitor.page.clock.install()
+    first = visitor.server.launch("walk", start="https://example.org/", steps=1000)
+    page = visitor.open("/")
+    _pass_time_until(page, 10_100, page.get_by_text("No live stream here").is_visible)
+    visitor.server.cancel(first)
+    _pass_time_until(page, 5000, page.locator(f"[data-run='{first}']").get_by_text("Cancelled").is_visible)
+    second = visitor.server.launch("say", lines=["x"])
+    _pass_time_until(page, 5000, page.locator(f"[data-run='{second}']").is_visible)
+    for route in held:
+        route.abort()
+
+
+def test_a_busy_server_is_said_to_be_so_and_asked_again(chromium, new_server):
+    server = new_server(workers="1", HEADWAY_JOBS=JOBS, HEADWAY_STREAMS_PER_OWNER="1")
+    first, second = (Visitor(chromium.new_context(), server) for _ in range(2))
+    for visitor in (first, second):
+        visitor.context.add_init_script(KINDS)
+    second.context.add_init_script(OWN_CONNECTION)
+    second.page.clock.install()
+    first.launch("walk", start="https://example.org/", steps="1000")
+    wait_for(lambda: _kinds(first.page) == ["live"])
+    second.open(first.page.url.removeprefix(server.url))
+    expect(second.page.get_by_text("The server is busy, trying again")).to_be_visible()
+    first.context.close()
+    _pass_time_until(second.page, 20_000, lambda: _kinds(second.page)[-1] == "live")
+    second.context.close()
+    assert first.faults == second.faults == []
+
+
 def test_a_silent_connection_counts_as_lost_after_two_heartbeats(visitor):
+    visitor.context.add_init_script(OWN_CONNECTION)
     visitor.context.add_init_script(KINDS)
     visitor.page.clock.install()
     visitor.launch("walk", start="https://example.org/", steps="1000")
-    visitor.expect_beyond(1)
+    wait_for(lambda: "live" in _kinds(visitor.page))
     workers = visitor.server.worker_pids()
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)

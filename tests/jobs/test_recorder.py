@@ -93,11 +93,12 @@ def test_the_bus_hears_of_all_that_is_written(store: Store, bus: Bus, tmp_path: 
     for number in range(200):
         recorder.queue.put(line(claim))
         wait_for(lambda head=number + 3: store.heads([claim.run])[claim.run] == head)
-    heard: list[News | None] = []
+    heads = [0]
 
     def caught_up() -> bool:
-        heard.append(ear.hear(1))
-        return max(news.head for news in heard if news) == 202
+        news = ear.hear(1) or News()
+        heads.extend([*(event.seq for event in news.events), *news.heads.values()])
+        return max(heads) == 202
 
     wait_for(caught_up)
     recorder.close()

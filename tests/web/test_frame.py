@@ -229,6 +229,33 @@ def test_a_frame_is_ascii_with_lf_only_and_one_blank_line_at_its_end(event: Even
     assert re.fullmatch(rb"(event: [a-z]+\n)?data: \{[^\n]+\}\nid: [A-Za-z0-9-]+\n\n", made)
 
 
+@given(st.lists(EVENTS, max_size=8))
+def test_many_frames_at_once_are_the_frames_one_by_one(events: list[Event]) -> None:
+    rows = [(event.seq, event.kind, event.time_ms, event.body) for event in events]
+    assert frame.event_frames("01jd2m", rows) == b"".join(map(event_frame, events))
+    assert frame.event_frames("01jd2m", rows, ids=False) == b"".join(frame.without_id(event_frame(e)) for e in events)
+
+
+@given(EVENTS)
+def test_a_frame_without_id_is_the_same_event_without_one(event: Event) -> None:
+    (message,), (bare,) = whatwg(event_frame(event)), whatwg(frame.without_id(event_frame(event)))
+    assert (bare.type, bare.data, bare.last_event_id) == (message.type, message.data, "")
+
+
+@pytest.mark.parametrize("body", ['{"a":1\n}', '{"a":1\r}', '{"a":"\0"}', '{"a":"ü"}', '{"a":1}\n\ndata: {}'])
+def test_one_bad_body_among_good_ones_is_refused(body: str) -> None:
+    with pytest.raises(ValueError):
+        frame.event_frames("r", [(1, "log", 0, "{}"), (2, "update", 0, body), (3, "row", 0, "{}")])
+
+
+def test_the_greeting_of_a_stream_of_all_runs_has_no_id() -> None:
+    made = frame.hello_all({"r": {"from": 5, "head": 9, "reset": False}}, ["gone"], heartbeat_s=15.0, retry_ms=1234)
+    assert made == (
+        b"event: hello\nretry: 1234\n"
+        b'data: {"follow":{"r":{"from":5,"head":9,"reset":false}},"gone":["gone"],"heartbeat_s":15.0}\n\n'
+    )
+
+
 def test_the_longest_event_fits_a_frame() -> None:
     body = to_json({"text": "x" * (MAX_BODY_BYTES - 11)})
     assert len(body) == MAX_BODY_BYTES

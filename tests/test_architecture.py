@@ -26,7 +26,18 @@ JOBS_LAYERS: list[set[str]] = [
 ]
 """Lowest first: a module imports from the layers below its own, never beside or above."""
 WEB_LAYERS: list[set[str]] = [
-    {"frame", "offhub", "wording", "connection", "broadcast", "slots", "launchbody", "markdown", "resultpart"},
+    {
+        "frame",
+        "offhub",
+        "wording",
+        "connection",
+        "broadcast",
+        "slots",
+        "answer",
+        "launchbody",
+        "markdown",
+        "resultpart",
+    },
     {"accesslog", "auth", "board", "forms", "schemas", "story", "resultview", "rowfile"},
     {"feed", "address", "choices"},
     {"lifetime", "reader"},

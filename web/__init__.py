@@ -12,6 +12,7 @@
     feed.py        what this process knows live: the newest events of every run that somebody watches
     board.py       the latest update of every run
     frame.py       an event to bytes
+    answer.py      the response of a stream, made small
     lifetime.py    how long a stream lives, and when it has to say something
     connection.py  the client's socket: time limits, and noticing that the client has gone
     slots.py       how many streams may be open

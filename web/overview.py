@@ -18,6 +18,7 @@ from werkzeug.exceptions import BadRequest
 
 from jobs.errors import StoreError, UnknownRun
 from web import frame
+from web.answer import Answer
 from web.auth import Principal
 from web.connection import Connection
 from web.feed import HEARTBEAT_S, Feed
@@ -56,7 +57,7 @@ def overview_response(
     except BaseException:
         overview.close()
         raise
-    response = Response(overview.frames(), headers=HEADERS, content_type=frame.CONTENT_TYPE)
+    response = Answer(overview.frames(), headers=HEADERS, content_type=frame.CONTENT_TYPE)
     response.call_on_close(overview.close)
     return response
 

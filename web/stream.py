@@ -18,6 +18,7 @@ from werkzeug.exceptions import NotAcceptable
 
 from jobs.errors import StoreError, UnknownRun
 from web import frame
+from web.answer import Answer
 from web.auth import Principal
 from web.broadcast import Loan
 from web.connection import Connection
@@ -87,7 +88,7 @@ def stream_response(
     if not something_left:
         stream.close()
         return Response(status=204, headers=HEADERS)
-    response = Response(stream.frames(), headers={**HEADERS, **headers}, content_type=frame.CONTENT_TYPE)
+    response = Answer(stream.frames(), headers={**HEADERS, **headers}, content_type=frame.CONTENT_TYPE)
     response.call_on_close(stream.close)  # a generator that never started runs no `finally`
     return response
 

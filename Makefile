@@ -8,7 +8,7 @@ run: .venv/run  ## Start the server; prints the address to open.
 	$(BIN)/gunicorn wsgi:app
 
 test: .venv/dev browser  ## Run every test, two files at a time: they mostly wait. PYTEST_ARGS are passed on.
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: .venv/dev  ## Lint and type checks.
 	$(BIN)/ruff check .

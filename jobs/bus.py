@@ -17,7 +17,6 @@ import errno
 import mmap
 import os
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from zlib import crc32
 
 from jobs.errors import SettingsError
 from jobs.events import Event
+from jobs.locks import native_lock
 
 MAX_DATAGRAM_BYTES = 64 * 1024
 """Longest message. Linux takes up to 208 KiB, and a sender may have twice that unread; several shorter ones fit."""
@@ -127,7 +127,7 @@ class Bus:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
-        self._lock = threading.Lock()
+        self._lock = native_lock()
         self._ears: dict[str, _Listener] = {}
         self._seen_ns = -1
 

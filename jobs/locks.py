@@ -7,9 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import multiprocessing
 import os
 from functools import cache
+from multiprocessing.synchronize import Lock
 from pathlib import Path
+
+
+def native_lock() -> Lock:
+    """A lock between the threads of this process that is the kernel's, whatever a server has made of ``threading``.
+
+    gevent's patched locks switch greenlets, and native threads that wait for each other with them may wait for ever:
+    seen with gevent 26.9 in Semaphore._spin_on_native_lock, when several launches told the bus at once.
+    """
+    return multiprocessing.Lock()
+
 
 _held: set[int] = set()
 """Descriptors of the locks that this process holds."""

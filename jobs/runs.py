@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.events import ENDED
+from jobs.locks import native_lock
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 RUN_ID_LENGTH = 26
-_making = threading.Lock()
+_making = native_lock()
 _newest = 0
 
 

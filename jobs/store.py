@@ -110,17 +110,17 @@ _ADD_EVENTS = _events.insert()
 
 # What the recorder does for each batch is one statement each, and rows travel as JSON: the driver gives the GIL away
 # at every row that it reads or writes, and beside a thousand job threads it waits each time to get it back.
-_HEADS = sa.text(
+_HEADS = (
     "SELECT json_group_array(json_array(id, attempt, head, latest)) FROM runs"
-    " WHERE id IN (SELECT value FROM json_each(:runs)) AND +status = 'processing'"
+    " WHERE id IN (SELECT value FROM json_each(?)) AND +status = 'processing'"
 )
-_APPEND_EVENTS = sa.text(
+_APPEND_EVENTS = (
     "INSERT INTO events (run, seq, kind, time_ms, body)"
-    " SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(:rows)"
+    " SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)"
 )
-_MOVE_HEADS = sa.text(
+_MOVE_HEADS = (
     "UPDATE runs SET head = said.value ->> 1, latest = said.value ->> 2"
-    " FROM json_each(:rows) AS said WHERE runs.id = said.value ->> 0"
+    " FROM json_each(?) AS said WHERE runs.id = said.value ->> 0"
 )
 
 
@@ -294,7 +294,8 @@ class Store:
         """
         engine = self._durable if any(type(one) is Ending for one in said) else self._quick
         with self._writing(engine) as connection:
-            found = connection.execute(_HEADS, {"runs": json.dumps(list({one.run for one in said}))}).scalar_one()
+            runs = json.dumps(list({one.run for one in said}))
+            found = connection.exec_driver_sql(_HEADS, (runs,)).scalar_one()
             heads = {run: known for run, *known in json.loads(found)}
             events: list[Event] = []
             endings: list[tuple[Ending, Event]] = []
@@ -322,10 +323,10 @@ class Store:
                 events.append(event)
             if events:
                 rows = [(one.run, one.seq, one.kind, one.time_ms, one.body) for one in events]
-                connection.execute(_APPEND_EVENTS, {"rows": json.dumps(rows)})
+                connection.exec_driver_sql(_APPEND_EVENTS, (json.dumps(rows),))
             if heads:
                 moved = [(run, head, latest) for run, (_, head, latest) in heads.items()]
-                connection.execute(_MOVE_HEADS, {"rows": json.dumps(moved)})
+                connection.exec_driver_sql(_MOVE_HEADS, (json.dumps(moved),))
             for run in again:
                 connection.execute(_runs.update().where(_runs.c.id == run).values(status="queued", runner=None))
             for ending, event in endings:

@@ -240,6 +240,7 @@ def test_the_api_describes_itself(server: Server) -> None:
         "/api/v1/runs/{run_id}/rows",
         "/api/v1/runs/{run_id}/result",
         "/api/v1/runs/{run_id}/files/{name}",
+        "/api/v1/events",
         "/api/v1/token",
         "/healthz",
         "/readyz",

@@ -44,7 +44,7 @@ from web.connection import Connection
 from web.feed import Channel, Feed
 from web.reader import Cursor
 from web.slots import Slots
-from web.stream import Stream
+from web.stream import SLOW_WRITE_S, Stream
 
 scenarios: dict[str, Callable[[], None]] = {}
 
@@ -715,6 +715,7 @@ def a_slow_client_is_spared_overtaken_updates_and_nothing_else() -> None:
             worker.tell(*said)
             if number % 10 == 0:
                 gevent.sleep(0.001)
+        gevent.sleep(2 * SLOW_WRITE_S)  # who takes longer for a write is slow
         for client in clients:
             client.read_on()
         gevent.sleep(0.1)

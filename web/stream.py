@@ -181,10 +181,10 @@ class Stream:
         if loan.gone or self._connection.gone:
             self._connection.gone = True
             return True
-        reader.after = loan.seq
+        reader.after, reader.last = loan.seq, channel.is_end(loan.seq)
         self._lifetime.limit(loan.until)
         self._lifetime.said()
-        if loan.rest:
+        if loan.rest:  # whatever it ends with: the last event's rest is written before the end
             reader.slow = True
             for start in range(0, len(loan.rest), WRITE_BYTES):
                 self._connection.write(loan.rest[start : start + WRITE_BYTES])

@@ -40,6 +40,8 @@ def resumed(server: Server, clients: list[Client]) -> dict[Client, list[Frame]]:
         again: dict[Client, Client] = {}
         for first, now in going.items():
             seen[first] += now.frames
+            if b" 204 " in now.head:  # it had the end already
+                continue
             if now.frames and now.frames[-1].event == "bye" or not now.finished:
                 again[first] = Client(server, first.run, cursor=now.last_id)
         going = again

@@ -88,6 +88,8 @@ class Lane:
         self._loans: dict[Loan, None] = {}
         self._written_at = time.monotonic()
         self._writing = False
+        self._left = 0
+        """How many loans have ended so far."""
 
     def __len__(self) -> int:
         return len(self._loans)
@@ -100,7 +102,8 @@ class Lane:
 
     def end(self, loan: Loan) -> None:
         """End a loan, whatever has become of it: nothing is written to its socket from now on."""
-        self._loans.pop(loan, None)
+        if self._loans.pop(loan, loan) is None:
+            self._left += 1
         loan.give_back()
 
     def write(self, chunk: bytes, seq: int) -> None:
@@ -108,13 +111,18 @@ class Lane:
         self.seq = seq
         self._written_at = time.monotonic()
         self._writing = True
-        loans, size, whole = list(self._loans), len(chunk), memoryview(chunk)
+        loans, left, size, whole = list(self._loans), self._left, len(chunk), memoryview(chunk)
         try:
             for first in range(0, len(loans), TURN):
                 if first:
                     sleep(0)
-                turn = [loan for loan in loans[first : first + TURN] if loan in self._loans]
-                for loan, taken in zip(turn, sent([loan.sock for loan in turn], chunk), strict=True):
+                turn = loans[first : first + TURN]
+                if self._left != left:  # some were taken back while others had their turn
+                    turn = [loan for loan in turn if loan in self._loans]
+                all_taken = sent([loan.sock for loan in turn], chunk)
+                if all_taken.count(size) == len(turn):  # as nearly always
+                    continue
+                for loan, taken in zip(turn, all_taken, strict=True):
                     if taken != size:
                         loan.gone = taken == DEAD
                         self._give_back(loan, seq, whole[max(taken, 0) :])
@@ -144,6 +152,7 @@ class Lane:
     def _give_back(self, loan: Loan, seq: int, rest: memoryview = _NOTHING) -> None:
         if loan in self._loans:
             del self._loans[loan]
+            self._left += 1
             loan.seq, loan.rest = seq, rest
             loan.give_back()
 

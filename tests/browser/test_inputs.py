@@ -528,10 +528,10 @@ def test_a_screen_reader_hears_what_a_file_is_for(visitor):
         "What is measured. CSV, TSV, JSONL or text, at most 100 MB."
     )
     _start(page)
-    expect(page.get_by_role("alert")).to_be_focused()
+    expect(page.locator("#problems")).to_be_focused()
     expect(_upload_of(page)).to_have_attribute("aria-invalid", "true")
     expect(_upload_of(page)).to_have_accessible_description(re.compile("Missing data"))
-    page.get_by_role("alert").get_by_role("link", name="Texts").click()
+    page.locator("#problems").get_by_role("link", name="Texts").click()
     expect(page.locator("#p-texts")).to_be_focused()
 
 

@@ -90,16 +90,7 @@ class Settings:
         return int(getattr(self, name))
 
     def _check(self) -> None:
-        for name in (
-            "web_workers",
-            "threads",
-            "processes",
-            "max_upload",
-            "max_queue",
-            "streams",
-            "streams_per_owner",
-            "graceful",
-        ):
+        for name in _WHOLE_NUMBERS:
             value = getattr(self, name)
             if value and not (value.isdecimal() and int(value) > 0):
                 raise SettingsError(f"{PREFIX}{name.upper()} must be a whole number above 0, not {value!r}.")

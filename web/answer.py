@@ -21,7 +21,6 @@ class Answer(Response):
             return super().get_app_iter(environ)
         self.headers = Headers()
         environ.pop("werkzeug.request", None)
-
         body: Any = self.response
         return _Body(body, self.close)
 

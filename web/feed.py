@@ -371,7 +371,7 @@ class Feed:
             by_run.setdefault(event.run, []).append(event)
             if self._lookers and event.kind == "update":
                 self.board.put(event)
-        if self.board.strangers():
+        if self._lookers and self.board.strangers():
             self._gap.set()
         now = time.monotonic()
         for run, told in by_run.items():

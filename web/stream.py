@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Request, Response
 from werkzeug.exceptions import NotAcceptable
@@ -28,6 +28,8 @@ from web.reader import Cursor, Reader
 from web.slots import Slots
 
 log = logging.getLogger(__name__)
+
+Said = TypeVar("Said", bytes, memoryview)
 
 SLOW_WRITE_S = 0.1
 """A client that takes longer for a write is a slow one until it has caught up: overtaken updates are spared it."""
@@ -186,8 +188,8 @@ class Stream:
         self._lifetime.said()
         if loan.rest:  # whatever it ends with: the last event's rest is written before the end
             reader.slow = True
-            for start in range(0, len(loan.rest), WRITE_BYTES):
-                self._connection.write(loan.rest[start : start + WRITE_BYTES])
+            for piece in pieces(loan.rest):
+                self._connection.write(piece)
         return True
 
     def _pieces(self, said: bytes) -> Iterator[bytes]:
@@ -205,7 +207,7 @@ class Stream:
             self._reader.channel.wake()
 
 
-def pieces(said: bytes) -> Iterator[bytes]:
+def pieces(said: Said) -> Iterator[Said]:
     """What is to be written, in portions that a slow but steady reader takes within the time limit of a write."""
     if len(said) <= WRITE_BYTES:
         yield said

@@ -105,8 +105,9 @@ def test_a_page_that_nobody_sees_holds_no_connection(visitor):
 
 
 def test_one_who_is_logged_out_is_told_so_with_the_way_back(visitor):
+    visitor.context.add_init_script(KINDS)
     run = visitor.launch("walk", start="https://example.org/", steps="400")
-    visitor.expect_beyond(1)
+    wait_for(lambda: "live" in _kinds(visitor.page), what="a stream that was let in before the cookie went")
     visitor.context.clear_cookies()
     _kill_workers(visitor.server)
     link = visitor.page.get_by_role("link", name="Log in again")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask
 from flask_smorest import Api
 
 from jobs import capture
@@ -22,22 +22,11 @@ from jobs.runner import Runner
 from jobs.settings import Settings, job_settings
 from jobs.store import Store
 from jobs.supervisor import Supervisor
-from web import accesslog, api, auth, connection, errors, pages
+from web import accesslog, api, auth, connection, errors, pages, securityheaders
 from web.feed import Feed
+from web.shortcut import Shortcut
 from web.slots import Slots
 
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self';"
-        " img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 STOP_WITHIN_S = 10.0
 """How long a server with the runner inside it waits for the runner at its end."""
 
@@ -87,15 +76,16 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["headway"] = _build(settings, inside=app.config["RUNNER"] == "inside")
     accesslog.init_app(app)
-    app.before_request(connection.limit)
+    app.before_request(connection.limit_request)
     app.before_request(auth.check_request)
-    app.after_request(_add_security_headers)
+    app.after_request(securityheaders.add)
     described = Api(app)
     for blueprint in (api.jobs, api.runs, api.service):
         described.register_blueprint(blueprint)
     for plain in (auth.bp, pages.bp):
         app.register_blueprint(plain)
     errors.init_app(app)
+    app.wsgi_app = Shortcut(app)  # type: ignore[method-assign]
     return app
 
 
@@ -140,14 +130,6 @@ def _stop_with_process(runner: Runner, thread: threading.Thread) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-
-
-def _add_security_headers(response: Response) -> Response:
-    given = {name.lower() for name, _ in response.headers}  # setdefault would look at all of them for each
-    for name, value in SECURITY_HEADERS.items():
-        if name.lower() not in given:
-            response.headers.add(name, value)
-    return response
 
 
 def log_to_stderr() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import ipaddress
 import logging
+import os
 import resource
 import signal
 import sys
+import time
 from typing import Any
 
 from jobs.errors import HeadwayError, SettingsError
@@ -41,6 +44,10 @@ limit_request_line = 4094
 limit_request_fields = 50
 control_socket_disable = True
 """Two servers of one user would take each other's control socket."""
+
+
+LEFT_S = 0.05
+"""How often a worker that ends looks whether its streams have ended."""
 
 
 def on_starting(server: Any) -> None:
@@ -92,9 +99,19 @@ def post_fork(server: Any, worker: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max(soft, worker_connections + OTHER_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    reserve_files(min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], worker_connections + OTHER_FILES))
     for name in list(sys.modules):
         if name.partition(".")[0] in ("jobs", "web", "app", "wsgi"):
             del sys.modules[name]
+
+
+def reserve_files(most: int) -> None:
+    """Make the kernel's table of this process's files as large as it may get.
+
+    It grows by doubling, and once there are threads each doubling waits until all cores have seen it (``expand_files``,
+    ``synchronize_rcu``): ten to thirty ms six times, while clients come that find no room in the queue.
+    """
+    os.close(fcntl.fcntl(0, fcntl.F_DUPFD, most - 1))
 
 
 def post_worker_init(worker: Any) -> None:
@@ -112,6 +129,14 @@ def post_worker_init(worker: Any) -> None:
     gc.collect()
     gc.freeze()  # what is there by now stays; a full collection that looks at it takes 35 ms
     gc.set_threshold(10_000, 10, 10)  # thousands of streams that come at once are no garbage
+    from gunicorn.workers import ggevent
+
+    from web import connection
+    from web.acceptor import Acceptor
+
+    ggevent.StreamServer = Acceptor
+    for listener in worker.sockets:
+        connection.limit_accepted(listener)
     feed = worker.wsgi.extensions["headway"].feed
     feed.lends = worker.cfg.protocol == "http"  # with uwsgi the chunks are not gunicorn's to make
     loop = gevent.get_hub().loop
@@ -121,6 +146,20 @@ def post_worker_init(worker: Any) -> None:
         loop.run_callback_threadsafe(gevent.spawn, feed.say_bye)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Let the streams say goodbye that gunicorn no longer knows of (web/takeover.py); it has waited for the others.
+
+    It is also called in the master, for a worker that is found dead.
+    """
+    headway = getattr(worker.wsgi, "extensions", {}).get("headway")
+    if headway is None or worker.pid != os.getpid():
+        return
+    until = time.monotonic() + graceful_timeout
+    while headway.feed.closing and headway.slots.taken and time.monotonic() < until:
+        time.sleep(LEFT_S)
+    headway.feed.close()
 
 
 def on_reload(server: Any) -> None:

@@ -57,6 +57,9 @@ class Ear:
     def __init__(self, folder: Path, name: str, *, selective: bool = False) -> None:
         """Bind ``name`` in ``folder``. A ``selective`` ear hears only of the runs that it says it watches."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for other in folder.glob("*.sock"):  # a dead ear that had watched nothing is told nothing, and so not found out
+            if (listener := _Listener.at(other)) is not None:
+                listener.close()
         self.path = folder / f"{name}.sock"
         self.path.unlink(missing_ok=True)
         self.watched = WatchTable(self.path) if selective else None

@@ -66,13 +66,14 @@ class Gate:
 
     def __init__(self, key: str, store: Store) -> None:
         self._key = key.encode()
+        self._hashed_key = hashlib.sha256(self._key).digest()
         self._store = store
         # Signatures are made with a secret derived from the key: a new key ends all sessions and tokens.
         self._signing = hashlib.sha256(b"headway signatures\0" + self._key).digest()
 
     def is_key(self, given: str) -> bool:
         """Whether this is the key; takes the same time whatever is given."""
-        return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(self._key).digest())
+        return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), self._hashed_key)
 
     def sign(self, purpose: str, **fields: Any) -> str:
         """A signed, URL-safe text that holds ``fields``, good for ``purpose`` alone."""
@@ -138,34 +139,44 @@ def login_address(settings: Settings, gate: Gate, bind: str) -> str:
 
 def check_request() -> Response | None:
     """Refuse what may not be answered; put the principal into ``g``. Registered as the first before_request."""
-    check_host(request)
+    principal = g.principal = admitted(request, current_app.extensions["headway"])
+    if principal is not None or request.endpoint in OPEN:
+        return None
+    target = request.full_path.rstrip("?") if request.path != "/" else None
+    found = redirect(url_for("auth.login", next=target))
+    assert isinstance(found, Response)
+    return found
+
+
+def admitted(request: Request, headway: Any) -> Principal | None:
+    """Who is let in with a request; None where nobody need be known, or has to log in on a page.
+
+    Raises SecurityError, Unauthorized or Forbidden for a request that may not be answered.
+    """
+    check_host(request, headway.settings.hosts)
     if request.endpoint in OPEN:
-        g.principal = None
         check_cross_site(request)
         return None
-    principal = g.principal = principal_of(request)
+    principal = principal_of(request, headway.gate)
     if principal is None:
         if request.path.startswith("/api/") or request.method not in SAFE_METHODS:
             raise Unauthorized("Log in, or send 'Authorization: Bearer <key>'. The key is in the data folder.")
-        target = request.full_path.rstrip("?") if request.path != "/" else None
-        found = redirect(url_for("auth.login", next=target))
-        assert isinstance(found, Response)
-        return found
+        return None
     if request.endpoint == "jobs.launch_stream" and principal.by != "token":
         raise Unauthorized("A launch by GET needs a token, never a cookie: POST /api/v1/token gives one.")
     if principal.by == "session":
         check_cross_site(request)
-    return None
+    return principal
 
 
-def check_host(request: Request) -> None:
+def check_host(request: Request, hosts: frozenset[str]) -> None:
     """Refuse a foreign Host (DNS rebinding). Raises SecurityError (400)."""
     target = request.environ.get("RAW_URI", "/")
     if not target.startswith("/") and target != "*":
         raise SecurityError("Ask for a path, not for a whole address.")
     host = request.headers.get("Host", "").lower()
     name = re.sub(r":\d{1,5}$", "", host)
-    if name not in LOCAL_HOSTS | current_app.extensions["headway"].settings.hosts:
+    if name not in LOCAL_HOSTS and name not in hosts:
         raise SecurityError("This server does not answer for that host. HEADWAY_ALLOWED_HOSTS names those it does.")
 
 
@@ -186,12 +197,10 @@ def check_cross_site(request: Request) -> None:
         raise Forbidden("This request comes from another site.")
 
 
-def principal_of(request: Request) -> Principal | None:
+def principal_of(request: Request, gate: Gate) -> Principal | None:
     """Who asks, None when nobody is known. Raises Unauthorized for credentials that are wrong."""
-    gate: Gate = current_app.extensions["headway"].gate
-    token = request.args.get("token")
-    if token is not None:
-        return _token_principal(gate, token)
+    if "token" in request.args:
+        return _token_principal(request, gate, request.args["token"])
     authorization = request.headers.get("Authorization", "")
     if authorization:
         scheme, _, given = authorization.partition(" ")
@@ -202,7 +211,7 @@ def principal_of(request: Request) -> Principal | None:
     return Principal(session["owner"], "session") if session is not None else None
 
 
-def _token_principal(gate: Gate, token: str) -> Principal:
+def _token_principal(request: Request, gate: Gate, token: str) -> Principal:
     if request.endpoint not in STREAMS:
         raise Unauthorized("A token in the query opens streams only.")
     launches = request.endpoint == "jobs.launch_stream"

@@ -25,6 +25,8 @@ TURN = 500
 
 DEAD = -1
 """What a socket has taken whose client has closed or been reset."""
+END = b"0\r\n\r\n"
+"""The last chunk."""
 _NOTHING = memoryview(b"")
 
 
@@ -54,30 +56,38 @@ def sent(socks: Sequence[_socket.socket], chunk: bytes) -> list[int]:
 class Loan:
     """A socket in a lane's hands, until it comes back."""
 
-    __slots__ = ("_waiter", "gone", "rest", "seq", "sock", "until")
+    __slots__ = ("_then", "back", "gone", "rest", "seq", "sock", "until")
 
     def __init__(self, sock: _socket.socket, until: float) -> None:
         self.sock = sock
         self.until = until
         """When its stream wants it back at the latest, in ``time.monotonic()``."""
+        self.back = False
         self.seq = 0
         """Once it is back: the number of the last event that was written, or that :attr:`rest` ends."""
         self.rest = _NOTHING
         """Once it is back: what the socket did not take of the last chunk."""
         self.gone = False
         """Once it is back: the client has closed or is dead."""
-        self._waiter: Waiter[None] | None = Waiter()
+        self._then: Callable[[], object] | None = None
+
+    def then(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called when the loan comes back, in place of any other; it must not wait."""
+        self._then = call
 
     def wait(self) -> None:
         """Sleep until the loan is back."""
-        if self._waiter is not None:
-            self._waiter.get()
+        if not self.back:
+            waiter: Waiter[None] = Waiter()
+            self.then(lambda: get_hub().loop.run_callback(waiter.switch, None))
+            waiter.get()
 
     def give_back(self) -> None:
         """Wake the stream. Only the first call counts."""
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            get_hub().loop.run_callback(waiter.switch, None)
+        self.back = True
+        then, self._then = self._then, None
+        if then is not None:
+            then()
 
 
 class Lane:

@@ -94,6 +94,8 @@ class Channel:
         self._size = 0
         self._ended = False
         self._changed = threading.Condition()
+        self.opening = threading.Lock()
+        """Held by who reads the run from the store before anybody here has."""
         self._announcing = False
         self.listeners: set[Callable[[], None]] = set()
         """Called on news, for those who wait for several channels."""

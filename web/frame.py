@@ -75,7 +75,8 @@ def without_id(event: bytes) -> bytes:
 
 def hello(run: str, after: int, head: int, *, reset: bool, heartbeat_s: float, retry_ms: int) -> bytes:
     """The first frame of a stream. Its id is the cursor that the stream goes on from."""
-    data = to_json({"run": run, "from": after, "head": head, "reset": reset, "heartbeat_s": heartbeat_s})
+    rest = f'"reset":{"true" if reset else "false"},"heartbeat_s":{heartbeat_s}'
+    data = f'{{"run":"{run}","from":{after},"head":{head},{rest}}}'
     return frame(data, event="hello", retry_ms=retry_ms, id=f"{run}-{after}")
 
 

@@ -73,6 +73,12 @@ class Reader:
 
     def open(self, cursor: Cursor) -> Opening:
         """Find out where the client is, and what it lacks. Raises UnknownRun, also for a run of another owner."""
+        if self.channel.newest >= 0:
+            return self._open(cursor)
+        with self.channel.opening:  # who comes in the same moment finds in memory what the first has read
+            return self._open(cursor)
+
+    def _open(self, cursor: Cursor) -> Opening:
         asked = cursor.seq if cursor.usable else 0
         channel = self.channel
         kept = channel.after(asked) if channel.owner == self._owner and asked <= channel.newest else None

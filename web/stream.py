@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 from flask import Request, Response
@@ -20,12 +20,12 @@ from jobs.errors import StoreError, UnknownRun
 from web import frame
 from web.answer import Answer
 from web.auth import Principal
-from web.broadcast import Loan
 from web.connection import Connection
 from web.feed import HEARTBEAT_S, Feed
 from web.lifetime import Lifetime, retry_ms
 from web.reader import Cursor, Reader
 from web.slots import Slots
+from web.takeover import Body
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +52,10 @@ def cursor_of(request: Request, run: str) -> Cursor:
     """The cursor of a request: the Last-Event-ID header, else ``?after=N``, else ``?last_event_id=``."""
     if header := request.headers.get("Last-Event-ID"):
         return Cursor.of(header, run)
-    if (after := request.args.get("after")) is not None:
-        return Cursor.of(f"{run}-{after}", run)
-    if last := request.args.get("last_event_id"):
-        return Cursor.of(last, run)
+    if "after" in request.args:
+        return Cursor.of(f"{run}-{request.args['after']}", run)
+    if "last_event_id" in request.args and request.args["last_event_id"]:
+        return Cursor.of(request.args["last_event_id"], run)
     return Cursor()
 
 
@@ -81,7 +81,8 @@ def stream_response(
     """
     if (refusal := headway.slots.take(principal.slot)) is not None:
         return busy_response(refusal)
-    stream = Stream(headway, principal, run, Connection(environ))
+    connection = Connection(environ)
+    stream = Stream(headway, principal, run, connection)
     try:
         something_left = stream.open(cursor)
     except BaseException:
@@ -90,7 +91,9 @@ def stream_response(
     if not something_left:
         stream.close()
         return Response(status=204, headers=HEADERS)
-    response = Answer(stream.frames(), headers={**HEADERS, **headers}, content_type=frame.CONTENT_TYPE)
+    frames = stream.frames()
+    body = Body(frames, connection) if headway.feed.lends and connection.lendable is not None else frames
+    response = Answer(body, headers={**HEADERS, **headers}, content_type=frame.CONTENT_TYPE)
     response.call_on_close(stream.close)  # a generator that never started runs no `finally`
     return response
 
@@ -117,7 +120,6 @@ class Stream:
         self._connection = connection
         self._reader = Reader(headway.store, headway.feed, run, principal.owner)
         self._lifetime = Lifetime(headway.feed)
-        self._loan: Loan | None = None
         self._opening = b""
         self._closed = False
 
@@ -156,7 +158,7 @@ class Stream:
                 return
             if not said and not self._reader.last:
                 said = utterance
-                if not said and not self._lend():
+                if not said and not (yield from self._lend()):
                     self._reader.channel.wait(self._reader.after, self._lifetime.rest_s)
 
     def close(self) -> None:
@@ -167,18 +169,22 @@ class Stream:
             self._reader.close()
             self._slots.give_back(self._slot)
 
-    def _lend(self) -> bool:
-        """Lend the socket and wait until it is back; False at once where it cannot be lent (now)."""
+    def _lend(self) -> Generator[bytes, None, bool]:
+        """Lend the socket until it is back; False at once where it cannot be lent (now).
+
+        Whoever drives this generator may stay away as long as the loan does, from where nothing (``b""``) is yielded.
+        """
         sock = self._connection.lendable if self._feed.lends else None
         channel, reader = self._reader.channel, self._reader
         loan = channel.lend(sock, reader.after, self._lifetime.until) if sock is not None else None
         if loan is None:
             return False
-        self._loan = loan
+        self._connection.loan = loan
         try:
+            yield b""
             loan.wait()
         finally:
-            self._loan = None
+            self._connection.loan = None
             channel.lane.end(loan)
         if loan.gone or self._connection.gone:
             self._connection.gone = True
@@ -201,8 +207,8 @@ class Stream:
 
     def _end_wait(self) -> None:
         """The client has closed."""
-        if self._loan is not None:
-            self._reader.channel.lane.end(self._loan)
+        if self._connection.loan is not None:
+            self._reader.channel.lane.end(self._connection.loan)
         else:
             self._reader.channel.wake()
 

@@ -1,0 +1,82 @@
+"""Clients that come all at once, as after a restart: each is taken in at once, and served a few at a time.
+
+The kernel keeps ``net.core.somaxconn`` clients (4096) waiting for a server that does not accept them; whoever finds no
+room tries again a second later, then three, then seven. gevent's server accepts no faster than it serves, and one that
+accepted all would begin with all: thousands of greenlets that wait for each other's turn, each in memory that has gone
+cold. So here a client that waits is a number, until it is its turn.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import Any
+
+from gevent.server import StreamServer
+from gevent.socket import socket
+
+ALONE = (8192, 10)
+"""How many a worker accepts at once, and with how many of them it begins before it looks at its sockets again, the one
+that it listens on included: every 3 ms."""
+ONE_OF_SEVERAL = (4, 1)
+"""The same where there are several workers: each is to have its share. More are accepted than begun, so that thousands
+find room all the same."""
+FULL_S = 0.01
+"""How soon is looked again for room, where the worker has as many connections as it may."""
+
+
+class Acceptor(StreamServer):  # type: ignore[misc]
+    """gevent's server, as gunicorn's worker makes it, that lets nobody wait outside."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._waiting: deque[tuple[int, Any]] = deque()
+        super().__init__(*args, **kwargs)
+        self._turn: Any = None
+
+    def do_read(self) -> None:
+        """Accept those who wait. None is given to gevent: it is their turn later."""
+        accept, waiting = self.socket._accept, self._waiting
+        try:
+            for _ in range(self._portions[0]):
+                waiting.append(accept())
+        except BlockingIOError:
+            pass
+        finally:
+            if waiting and self._turn is None:
+                self._begin_in(0.0)
+
+    @property
+    def _portions(self) -> tuple[int, int]:
+        return ONE_OF_SEVERAL if self.max_accept == 1 else ALONE  # gunicorn sets it (ggevent.py)
+
+    def close(self) -> None:
+        """Accept no more. Who has been accepted is still served, as far as there is room."""
+        while self._waiting and not self.full():
+            self._begin_one()
+        for fd, _ in self._waiting:
+            os.close(fd)
+        self._waiting.clear()
+        if self._turn is not None:
+            self._turn.close()
+            self._turn = None
+        super().close()
+
+    def _begin_in(self, seconds: float) -> None:
+        """Begin after a time; after none the loop looks at its sockets first, which it would not for a callback."""
+        self._turn = self.loop.timer(seconds)  # libev forgets the time of one that has fired
+        self._turn.start(self._begin)
+
+    def _begin(self) -> None:
+        self._turn.close()
+        self._turn = None
+        for _ in range(self._portions[1]):
+            if not self._waiting or self.full():
+                break
+            self._begin_one()
+        if self._waiting:
+            self._begin_in(FULL_S if self.full() else 0.0)
+
+    def _begin_one(self) -> None:
+        fd, address = self._waiting.popleft()
+        listener = self.socket
+        self.do_handle(socket(listener.family, listener.type, listener.proto, fileno=fd), address)

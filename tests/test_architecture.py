@@ -34,6 +34,7 @@ WEB_LAYERS: list[set[str]] = [
         "slots",
         "acceptor",
         "securityheaders",
+        "streamform",
         "launchbody",
         "markdown",
         "resultpart",
@@ -42,7 +43,7 @@ WEB_LAYERS: list[set[str]] = [
     {"feed", "address", "choices", "takeover"},
     {"lifetime", "reader", "answer"},
     {"stream"},
-    {"overview", "shortcut"},
+    {"overview", "shortcut", "longpoll"},
     {"api", "pages", "errors"},
 ]
 AUTHORS_DOOR = {"checkpoint", "errors", "parameters", "progress", "registry", "figures", "charts", "tables"}

@@ -67,13 +67,24 @@ def test_the_python_sample_follows_a_run(server: Server) -> None:
 
 def test_the_curl_sample_streams_a_run(server: Server) -> None:
     """The shell's lines, run as they stand but for address, key and job."""
-    code = block("sh", "curl -N").replace("http://127.0.0.1:8000", server.url).replace("$(cat var/key)", server.key)
+    said = _said_to_curl(block("sh", "Accept: text/event-stream"), server)
+    assert said.startswith("event: hello")
+    assert '"status":"completed","progress":100' in said
+
+
+def test_the_curl_sample_draws_a_bar(server: Server) -> None:
+    """The other one, the same way."""
+    said = _said_to_curl(block("sh", "Accept: text/plain"), server)
+    assert re.search(r"[\r\n]\x1b\[K +\d+ % \[#* *\] ", said)
+    assert said.endswith("100 %  Done\n")
+
+
+def _said_to_curl(code: str, server: Server) -> str:
+    code = code.replace("http://127.0.0.1:8000", server.url).replace("$(cat var/key)", server.key)
     code = code.replace("jobs/crawl/runs", "jobs/emit/runs").replace(
         '{"url": "https://example.org/", "pages": 20}', '{"n": 20}'
     )
-    ended = subprocess.run(["sh", "-c", code], capture_output=True, text=True, timeout=30)
-    assert ended.stdout.startswith("event: hello")
-    assert '"status":"completed","progress":100' in ended.stdout
+    return subprocess.run(["sh", "-c", code], capture_output=True, text=True, timeout=30).stdout
 
 
 def test_the_sample_job_works_when_it_is_dropped_into_a_folder(

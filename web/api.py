@@ -17,7 +17,7 @@ from jobs.errors import BadParameters, RunNotEnded, StoreError, UnknownJob, flat
 from jobs.execution import run_folder
 from jobs.locks import is_held
 from jobs.runs import Run
-from web import overview, resultpart, rowfile, schemas, stream
+from web import longpoll, overview, resultpart, rowfile, schemas, stream
 from web.auth import STREAM_TOKEN_S
 from web.launchbody import json_object, launch_parameters, query_values
 from web.offhub import off_hub, write_off_hub
@@ -96,17 +96,20 @@ def get_job(name: str) -> Any:
 @jobs.doc(**_LAUNCH_DOC)
 @jobs.response(202, schemas.RunSchema)
 def launch(name: str) -> Response:
-    """Launch a run; with ``Accept: text/event-stream`` also stream it, in the same call."""
+    """Launch a run; with ``Accept: text/event-stream`` (or another form of stream) also stream it, in the same call."""
     headway = _headway()
+    form = stream.wanted_form(request)
+    columns = stream.columns_of(request, form)
     given = launch_parameters(request, headway.registry.usable(name))
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 0 < len(key) <= MAX_KEY_CHARS:
         raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} characters.")
     run = write_off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=key)
-    if not stream.wants_stream(request):
+    if form is None:
         return _accepted(run)
-    location = {"Content-Location": f"{API}/runs/{run.id}"}
-    return stream.stream_response(headway, g.principal, run.id, Cursor(), request.environ, **location)
+    response = stream.stream_response(headway, g.principal, run.id, Cursor(), request, form, columns)
+    response.headers["Content-Location"] = f"{API}/runs/{run.id}"
+    return response
 
 
 @jobs.get("/<name>/stream")
@@ -122,13 +125,14 @@ def launch_stream(name: str) -> Response:
     headway = _headway()
     if request.method == "HEAD":
         raise MethodNotAllowed(["GET"])
-    stream.form_of(request)
+    form = stream.form_of(request)
     job = headway.registry.usable(name)
     given = dict(query_values(request, job))
     run = write_off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=g.principal.launch_key)
     cursor = stream.cursor_of(request, run.id)
-    location = {"Content-Location": f"{API}/runs/{run.id}"}
-    return stream.stream_response(headway, g.principal, run.id, cursor, request.environ, **location)
+    response = stream.stream_response(headway, g.principal, run.id, cursor, request, form)
+    response.headers["Content-Location"] = f"{API}/runs/{run.id}"
+    return response
 
 
 # Runs.
@@ -174,17 +178,37 @@ def delete_run(run_id: str) -> None:
         {"in": "query", "name": "after", "schema": {"type": "integer", "minimum": 0}},
         {"in": "query", "name": "last_event_id", "schema": {"type": "string"}},
         {"in": "query", "name": "token", "schema": {"type": "string"}},
+        {
+            "in": "query",
+            "name": "wait",
+            "schema": {"type": "integer", "minimum": 0, "maximum": longpoll.MAX_WAIT_S},
+            "description": "As JSON: so many seconds to wait for the next event.",
+        },
+        {
+            "in": "query",
+            "name": "bar",
+            "schema": {"type": "integer", "minimum": 0, "maximum": stream.MAX_COLUMNS},
+            "description": "As text: a bar of so many columns that redraws itself.",
+        },
     ],
     responses={
-        "200": {"description": "Server-Sent Events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        "200": {
+            "description": "The events, in the form that is asked for",
+            "content": {form: {"schema": {"type": "string"}} for form in stream.FORMS}
+            | {stream.JSON: {"schema": {"type": "object"}}},
+        },
         "204": {"description": "The client has had the last event."},
     },
 )
 def events(run_id: str) -> Response:
-    """The run's events, from the cursor on, until its end."""
-    stream.form_of(request)
+    """The run's events, from the cursor on, until its end; as JSON those that there are, or the next ones."""
+    form = stream.form_of(request, stream.ALL_FORMS)
     cursor = stream.cursor_of(request, run_id)
-    return stream.stream_response(_headway(), g.principal, run_id, cursor, request.environ)
+    if form == stream.JSON:
+        wait_s = longpoll.wait_of(request)
+        return longpoll.events_response(_headway(), g.principal, run_id, cursor, wait_s, request.environ)
+    columns = stream.columns_of(request, form)
+    return stream.stream_response(_headway(), g.principal, run_id, cursor, request, form, columns)
 
 
 @runs.post("/<run_id>/cancellation")
@@ -276,7 +300,7 @@ def _download(body: Iterable[bytes], content_type: str, run: Run, name: str) -> 
 )
 def all_events() -> Response:
     """The latest update of every run, and all events of the followed ones, in one stream."""
-    stream.form_of(request)
+    stream.form_of(request, (stream.EVENTS,))
     return overview.overview_response(_headway(), g.principal, overview.followed(request), request.environ)
 
 

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from jobs import errors
 from jobs.events import to_json
-from web.stream import busy_response, wants_stream
+from web.stream import EVENTS, busy_response, wanted_form
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def answer_headway(error: errors.HeadwayError) -> Response:
     detail = str(error)
     if isinstance(error, errors.StoreError) and not isinstance(error, errors.StoreBusy):
         detail = "The database cannot be used. The server's log has the reason."
-    if status in (429, 503) and wants_stream(request):
+    if status in (429, 503) and wanted_form(request) == EVENTS:
         return busy_response(detail)
     response = problem(status, detail, errors=getattr(error, "errors", None))
     if status in (429, 503):

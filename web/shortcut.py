@@ -50,9 +50,10 @@ class Shortcut:
             principal = auth.admitted(request, self._headway)
             if principal is None:
                 return None
-            stream.form_of(request)
+            if stream.form_of(request, stream.ALL_FORMS) != stream.EVENTS:
+                return None
             cursor = stream.cursor_of(request, run)
-            response = stream.stream_response(self._headway, principal, run, cursor, environ)
+            response = stream.stream_response(self._headway, principal, run, cursor, request)
         except Exception:  # the long way comes upon it again, and says what it is
             return None
         accesslog.log_at_close(response, request, request_id, started)

@@ -10,21 +10,22 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from flask import Request, Response
-from werkzeug.exceptions import NotAcceptable
+from werkzeug.exceptions import BadRequest, NotAcceptable, TooManyRequests
 
 from jobs.errors import StoreError, UnknownRun
 from web import frame
 from web.answer import Answer
 from web.auth import Principal
 from web.connection import Connection
-from web.feed import HEARTBEAT_S, Feed
+from web.feed import HEARTBEAT_S
 from web.lifetime import Lifetime, retry_ms
 from web.reader import Cursor, Reader
 from web.slots import Slots
+from web.streamform import NDJSON, TEXT, json_lines, text
 from web.takeover import Body
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,13 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
-FORMS = ("text/event-stream",)
-"""The forms of a stream, in the order of preference. The contract has three more (application/x-ndjson, text/plain,
-application/json); a form is an encoder in place of frame.py and a name here."""
+EVENTS = "text/event-stream"
+JSON = "application/json"
+FORMS = (EVENTS, NDJSON, TEXT)
+"""The forms of a stream, in the order of preference."""
+ALL_FORMS = (*FORMS, JSON)
+"""The forms of a run's events: JSON is no stream (longpoll.py)."""
+MAX_COLUMNS = 200
 
 
 def cursor_of(request: Request, run: str) -> Cursor:
@@ -59,30 +64,49 @@ def cursor_of(request: Request, run: str) -> Cursor:
     return Cursor()
 
 
-def form_of(request: Request) -> str:
+def form_of(request: Request, forms: Sequence[str] = FORMS) -> str:
     """The form of stream that the request accepts. Raises NotAcceptable."""
-    if request.headers.get("Accept", "*/*") in (FORMS[0], "*/*"):  # what nearly all say needs no parser
-        return FORMS[0]
+    if request.headers.get("Accept", "*/*") in (EVENTS, "*/*"):  # what nearly all say needs no parser
+        return EVENTS
     if not request.accept_mimetypes:
-        return FORMS[0]
-    form = request.accept_mimetypes.best_match(FORMS)
+        return EVENTS
+    form = request.accept_mimetypes.best_match(forms)
     if form is None:
-        raise NotAcceptable(f"Streams are served as {' or '.join(FORMS)}. Ask for that with the Accept header.")
+        raise NotAcceptable(f"Streams are served as {' or '.join(forms)}. Ask for that with the Accept header.")
     return form
 
 
+def columns_of(request: Request, form: str | None) -> int:
+    """How long the bar of a stream as text is: ``?bar=``, 0 where there is to be none. Raises BadRequest."""
+    if form != TEXT:
+        return 0
+    given = request.args.get("bar", "0")
+    if not given.isascii() or not given.isdigit() or int(given) > MAX_COLUMNS:
+        raise BadRequest(f"bar: give the number of its columns, from 0 to {MAX_COLUMNS}.")
+    return int(given)
+
+
 def stream_response(
-    headway: Any, principal: Principal, run: str, cursor: Cursor, environ: dict[str, Any], **headers: str
+    headway: Any,
+    principal: Principal,
+    run: str,
+    cursor: Cursor,
+    request: Request,
+    form: str = EVENTS,
+    columns: int = 0,
 ) -> Response:
     """The answer to a request for a run's events: a stream, "busy" where too many are open, or 204 for a client that
     has had the last event.
 
-    Raises UnknownRun, also for a run of another owner.
+    Raises UnknownRun, also for a run of another owner, and TooManyRequests for the forms that know no "busy".
     """
     if (refusal := headway.slots.take(principal.slot)) is not None:
+        if form != EVENTS:
+            raise TooManyRequests(refusal, retry_after=BUSY_RETRY_MS[0] // 1000)
         return busy_response(refusal)
-    connection = Connection(environ)
-    stream = Stream(headway, principal, run, connection)
+    connection = Connection(request.environ)
+    lends = headway.feed.lends and form == EVENTS
+    stream = Stream(headway, principal, run, connection, lends=lends)
     try:
         something_left = stream.open(cursor)
     except BaseException:
@@ -92,15 +116,22 @@ def stream_response(
         stream.close()
         return Response(status=204, headers=HEADERS)
     frames = stream.frames()
-    body = Body(frames, connection) if headway.feed.lends and connection.lendable is not None else frames
-    response = Answer(body, headers={**HEADERS, **headers}, content_type=frame.CONTENT_TYPE)
+    body: Iterator[bytes] = frames
+    if form == NDJSON:
+        body = json_lines(frames)
+    elif form == TEXT:
+        body = text(frames, columns)
+    elif lends and connection.lendable is not None:
+        body = Body(frames, connection)
+    response = Answer(body, headers=HEADERS, content_type=f"{form}; charset=utf-8")
     response.call_on_close(stream.close)  # a generator that never started runs no `finally`
     return response
 
 
-def wants_stream(request: Request) -> bool:
-    """Whether a request that may be answered by JSON asks for a stream instead."""
-    return request.accept_mimetypes.best_match(["application/json", *FORMS]) in FORMS
+def wanted_form(request: Request) -> str | None:
+    """The form of stream that a request asks for which may be answered by JSON, None where it does not."""
+    form = request.accept_mimetypes.best_match([JSON, *FORMS])
+    return form if form in FORMS else None
 
 
 def busy_response(reason: str) -> Response:
@@ -113,8 +144,11 @@ def busy_response(reason: str) -> Response:
 class Stream:
     """One client's stream of one run."""
 
-    def __init__(self, headway: Any, principal: Principal, run: str, connection: Connection) -> None:
-        self._feed: Feed = headway.feed
+    def __init__(
+        self, headway: Any, principal: Principal, run: str, connection: Connection, *, lends: bool = False
+    ) -> None:
+        """``lends`` says whether its socket may be lent, where it can be."""
+        self._lends = lends
         self._slots: Slots = headway.slots
         self._slot = principal.slot
         self._connection = connection
@@ -174,7 +208,7 @@ class Stream:
 
         Whoever drives this generator may stay away as long as the loan does, from where nothing (``b""``) is yielded.
         """
-        sock = self._connection.lendable if self._feed.lends else None
+        sock = self._connection.lendable if self._lends else None
         channel, reader = self._reader.channel, self._reader
         loan = channel.lend(sock, reader.after, self._lifetime.until) if sock is not None else None
         if loan is None:

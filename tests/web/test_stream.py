@@ -26,7 +26,7 @@ from web.feed import Feed
 from web.lifetime import Lifetime
 from web.reader import Cursor
 from web.slots import Slots
-from web.stream import WRITE_BYTES, cursor_of, form_of, pieces, stream_response, wants_stream
+from web.stream import WRITE_BYTES, cursor_of, form_of, pieces, stream_response, wanted_form
 
 RUN = "01jd2m8zq4y6x9v3c5b7n0k2hf"
 UNUSABLE = Cursor(given=True, usable=False)
@@ -63,8 +63,8 @@ def test_a_form_that_there_is_not_is_a_406_that_names_those_there_are(accept: st
     [("text/event-stream", True), ("application/json", False), ("*/*", False), ("text/html,*/*;q=0.8", False)],
 )
 def test_a_launch_streams_only_for_who_asks_for_it(accept: str, streams: bool) -> None:
-    assert wants_stream(asked(Accept=accept)) is streams
-    assert wants_stream(asked()) is False
+    assert (wanted_form(asked(Accept=accept)) is not None) is streams
+    assert wanted_form(asked()) is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def headway(store: Store, tmp_path: Path) -> Iterator[SimpleNamespace]:
 
 def opened(headway: SimpleNamespace, run: str, cursor: Cursor = Cursor(), owner: str = OWNER) -> Any:  # noqa: B008
     """The answer to a request for a stream."""
-    return stream_response(headway, Principal(owner, "key"), run, cursor, {})
+    return stream_response(headway, Principal(owner, "key"), run, cursor, asked())
 
 
 def numbers(said: bytes) -> list[int]:

@@ -30,8 +30,8 @@ bind = _settings.bind
 workers = _settings.number("web_workers")
 worker_class = "gevent"
 worker_connections = _settings.number("streams") * 5 // 4 + 100
-"""Streams and idle keep-alives both count; when they are used up the worker accepts nothing, health checks included. So
-there are more than streams may take."""
+"""Streams and idle keep-alives both count (web/acceptor.py counts the streams that gunicorn's pool does not); when they
+are used up the worker accepts nothing, health checks included. So there are more than streams may take."""
 backlog = 8192
 """All clients of a worker that was restarted come at once; the kernel gives up to net.core.somaxconn."""
 OTHER_FILES = 500
@@ -46,6 +46,8 @@ control_socket_disable = True
 """Two servers of one user would take each other's control socket."""
 
 
+SPARE_S = 1.0
+"""A worker is done so long before gunicorn kills it."""
 LEFT_S = 0.05
 """How often a worker that ends looks whether its streams have ended."""
 
@@ -143,6 +145,8 @@ def post_worker_init(worker: Any) -> None:
 
     def leave(number: int, frame: Any) -> None:
         worker.handle_exit(number, frame)
+        worker.leaving_at = time.monotonic()
+        feed.closing = True
         loop.run_callback_threadsafe(gevent.spawn, feed.say_bye)
 
     signal.signal(signal.SIGTERM, leave)
@@ -153,10 +157,13 @@ def worker_exit(server: Any, worker: Any) -> None:
 
     It is also called in the master, for a worker that is found dead.
     """
-    headway = getattr(worker.wsgi, "extensions", {}).get("headway")
-    if headway is None or worker.pid != os.getpid():
+    application = getattr(worker, "wsgi", None)
+    if application is None or worker.pid != os.getpid():
         return
-    until = time.monotonic() + graceful_timeout
+    headway = application.extensions["headway"]
+    until = min(
+        getattr(worker, "leaving_at", time.monotonic()) + graceful_timeout - SPARE_S, time.monotonic() + timeout - 5
+    )
     while headway.feed.closing and headway.slots.taken and time.monotonic() < until:
         time.sleep(LEFT_S)
     headway.feed.close()

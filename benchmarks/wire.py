@@ -67,11 +67,12 @@ def client(server: Server) -> Iterator[Client]:
 
 
 class Client:
-    """One keep-alive connection. One answer at a time: read it to its end before the next request."""
+    """One keep-alive connection; another one after each stream. One answer at a time: read it to its end before the
+    next request."""
 
     def __init__(self, server: Server) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = server.port
+        self._connect()
         self._head = f"Host: 127.0.0.1:{server.port}\r\nAuthorization: Bearer {server.key}\r\n"
         self._got = b""
         self.heard_ns = 0
@@ -105,6 +106,12 @@ class Client:
         while chunk := self._chunk():
             *whole, text = (text + chunk).split(b"\n\n")
             yield from whole
+        self._socket.close()
+        self._connect()
+
+    def _connect(self) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _request(self, method: str, path: str, accept: str, more: str = "", body: str = "") -> None:
         self._socket.sendall(f"{method} {path} HTTP/1.1\r\n{self._head}Accept: {accept}\r\n{more}\r\n{body}".encode())

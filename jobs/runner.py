@@ -308,7 +308,7 @@ def start_process(settings: Settings) -> subprocess.Popen[bytes] | None:
             env=environment,
             stdin=subprocess.DEVNULL,
             pass_fds=[lock.fd],
-            start_new_session=True,  # Ctrl-C in the terminal is for the server, which stops its runner in order
+            process_group=0,  # Ctrl-C in the terminal is for the server, which stops its runner in order
         )
         lock.sign(process.pid)  # it can be signalled from now on, and nobody signals its predecessor
         return process

@@ -12,8 +12,11 @@ import os
 from collections import deque
 from typing import Any
 
+from gevent import get_hub, getcurrent, sleep
 from gevent.server import StreamServer
 from gevent.socket import socket
+
+from web.connection import Connection
 
 ALONE = (8192, 10)
 """How many a worker accepts at once, and with how many of them it begins before it looks at its sockets again, the one
@@ -34,25 +37,38 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._turn: Any = None
 
     def do_read(self) -> None:
-        """Accept those who wait. None is given to gevent: it is their turn later."""
+        """Accept those who wait, as far as there is room. None is given to gevent: it is their turn later."""
         accept, waiting = self.socket._accept, self._waiting
         try:
-            for _ in range(self._portions[0]):
+            for _ in range(min(self._portions[0], self._room)):
                 waiting.append(accept())
         except BlockingIOError:
             pass
         finally:
-            if waiting and self._turn is None:
-                self._begin_in(0.0)
+            if self._room <= 0:
+                self.stop_accepting()  # they wait in the kernel's queue
+            if self._turn is None and (waiting or self._room <= 0):
+                self._begin_in(0.0 if waiting else FULL_S)
+
+    @property
+    def _room(self) -> int:
+        """How many more connections this process may have. Streams that were taken over are not in gunicorn's pool."""
+        free: int = self.pool.free_count()
+        return free - len(self._waiting) - Connection.taken_over
 
     @property
     def _portions(self) -> tuple[int, int]:
         return ONE_OF_SEVERAL if self.max_accept == 1 else ALONE  # gunicorn sets it (ggevent.py)
 
     def close(self) -> None:
-        """Accept no more. Who has been accepted is still served, as far as there is room."""
-        while self._waiting and not self.full():
-            self._begin_one()
+        """Accept no more, and begin with all who have been accepted."""
+        if not self.closed:
+            self._stop_event.set()  # as the parent does; then nothing starts accepting again
+            self.stop_accepting()
+            while self._waiting and not self.full():
+                self._begin_one()
+            if get_hub() is not getcurrent():
+                sleep(0)  # gunicorn asks for the listener's name first of all
         for fd, _ in self._waiting:
             os.close(fd)
         self._waiting.clear()
@@ -69,12 +85,16 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     def _begin(self) -> None:
         self._turn.close()
         self._turn = None
-        for _ in range(self._portions[1]):
-            if not self._waiting or self.full():
-                break
-            self._begin_one()
-        if self._waiting:
-            self._begin_in(FULL_S if self.full() else 0.0)
+        try:
+            for _ in range(self._portions[1]):
+                if not self._waiting or self.full():
+                    break
+                self._begin_one()
+        finally:
+            if self._waiting or self._room <= 0:
+                self._begin_in(FULL_S if self.full() or not self._waiting else 0.0)
+            else:
+                self._start_accepting_if_started()
 
     def _begin_one(self) -> None:
         fd, address = self._waiting.popleft()

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, current_app, g, jsonify, request, send_file
 from flask_smorest import Blueprint
 from marshmallow import ValidationError
-from werkzeug.exceptions import BadRequest, MethodNotAllowed, NotFound
+from werkzeug.exceptions import BadRequest, MethodNotAllowed, NotFound, TooManyRequests
 from werkzeug.security import safe_join
 
 from jobs.errors import BadParameters, RunNotEnded, StoreError, UnknownJob, flat_messages
@@ -30,6 +30,26 @@ jobs = Blueprint("jobs", __name__, url_prefix=f"{API}/jobs", description="What c
 runs = Blueprint("runs", __name__, url_prefix=f"{API}/runs", description="What runs and ran")
 service = Blueprint("api", __name__, description="The server itself")
 
+_BAR = {
+    "in": "query",
+    "name": "bar",
+    "schema": {"type": "integer", "minimum": 0, "maximum": stream.MAX_COLUMNS},
+    "description": "As text: a bar of so many columns that redraws itself.",
+}
+_STREAMS: dict[str, Any] = {form: {"schema": {"type": "string"}} for form in stream.FORMS}
+_EVENTS_SCHEMA = {
+    "type": "object",
+    "description": "Up to a thousand events after `from`. Ask again with `?after=` the `after` of this, until `ended`.",
+    "properties": {
+        "run": {"type": "string"},
+        "from": {"type": "integer"},
+        "after": {"type": "integer"},
+        "head": {"type": "integer"},
+        "reset": {"type": "boolean"},
+        "ended": {"type": "boolean"},
+        "events": {"type": "array", "items": {"type": "object"}},
+    },
+}
 _LAUNCH_DOC = {
     "requestBody": {
         "description": "The job's parameters, as its JSON schema describes them.",
@@ -45,8 +65,10 @@ _LAUNCH_DOC = {
             "name": "Idempotency-Key",
             "schema": {"type": "string", "maxLength": MAX_KEY_CHARS},
             "description": "The same key and parameters give the same run.",
-        }
+        },
+        _BAR,
     ],
+    "responses": {"200": {"description": "Its stream, where that is accepted", "content": _STREAMS}},
 }
 
 
@@ -107,7 +129,10 @@ def launch(name: str) -> Response:
     run = write_off_hub(headway.launcher.launch, name, given, _owner(), idempotency_key=key)
     if form is None:
         return _accepted(run)
-    response = stream.stream_response(headway, g.principal, run.id, Cursor(), request, form, columns)
+    try:
+        response = stream.stream_response(headway, g.principal, run.id, Cursor(), request, form, columns)
+    except (TooManyRequests, StoreError):  # it is launched all the same: who tries again would launch two
+        return _accepted(run)
     response.headers["Content-Location"] = f"{API}/runs/{run.id}"
     return response
 
@@ -118,7 +143,7 @@ def launch(name: str) -> Response:
         {"in": "query", "name": "token", "required": True, "schema": {"type": "string"}},
         {"in": "header", "name": "Last-Event-ID", "schema": {"type": "string"}, "description": "`<run>-<seq>`"},
     ],
-    responses={"200": {"description": "Server-Sent Events", "content": {"text/event-stream": {}}}},
+    responses={"200": {"description": "The run's stream", "content": _STREAMS}},
 )
 def launch_stream(name: str) -> Response:
     """Launch by GET and stream, for a plain EventSource. One token launches one run, and joins it ever after."""
@@ -184,18 +209,12 @@ def delete_run(run_id: str) -> None:
             "schema": {"type": "integer", "minimum": 0, "maximum": longpoll.MAX_WAIT_S},
             "description": "As JSON: so many seconds to wait for the next event.",
         },
-        {
-            "in": "query",
-            "name": "bar",
-            "schema": {"type": "integer", "minimum": 0, "maximum": stream.MAX_COLUMNS},
-            "description": "As text: a bar of so many columns that redraws itself.",
-        },
+        _BAR,
     ],
     responses={
         "200": {
             "description": "The events, in the form that is asked for",
-            "content": {form: {"schema": {"type": "string"}} for form in stream.FORMS}
-            | {stream.JSON: {"schema": {"type": "object"}}},
+            "content": _STREAMS | {stream.JSON: {"schema": _EVENTS_SCHEMA}},
         },
         "204": {"description": "The client has had the last event."},
     },

@@ -73,7 +73,10 @@ class Loan:
 
     def then(self, call: Callable[[], object]) -> None:
         """Have ``call`` called when the loan comes back, in place of any other; it must not wait."""
-        self._then = call
+        if self.back:
+            call()
+        else:
+            self._then = call
 
     def wait(self) -> None:
         """Sleep until the loan is back."""
@@ -96,6 +99,8 @@ class Lane:
     def __init__(self) -> None:
         self.seq = 0
         self._loans: dict[Loan, None] = {}
+        self._listed: tuple[list[Loan], list[_socket.socket]] | None = None
+        """The loans and their sockets, as long as none comes or goes."""
         self._written_at = time.monotonic()
         self._writing = False
         self._left = 0
@@ -108,12 +113,14 @@ class Lane:
         """Lend a socket whose client has had everything up to :attr:`seq`."""
         loan = Loan(sock, until)
         self._loans[loan] = None
+        self._listed = None
         return loan
 
     def end(self, loan: Loan) -> None:
         """End a loan, whatever has become of it: nothing is written to its socket from now on."""
         if self._loans.pop(loan, loan) is None:
             self._left += 1
+            self._listed = None
         loan.give_back()
 
     def write(self, chunk: bytes, seq: int) -> None:
@@ -121,15 +128,19 @@ class Lane:
         self.seq = seq
         self._written_at = time.monotonic()
         self._writing = True
-        loans, left, size, whole = list(self._loans), self._left, len(chunk), memoryview(chunk)
+        if self._listed is None:
+            self._listed = list(self._loans), [loan.sock for loan in self._loans]
+        loans, socks = self._listed
+        left, size, whole = self._left, len(chunk), memoryview(chunk)
         try:
             for first in range(0, len(loans), TURN):
                 if first:
                     sleep(0)
-                turn = loans[first : first + TURN]
+                turn, turn_socks = loans[first : first + TURN], socks[first : first + TURN]
                 if self._left != left:  # some were taken back while others had their turn
                     turn = [loan for loan in turn if loan in self._loans]
-                all_taken = sent([loan.sock for loan in turn], chunk)
+                    turn_socks = [loan.sock for loan in turn]
+                all_taken = sent(turn_socks, chunk)
                 if all_taken.count(size) == len(turn):  # as nearly always
                     continue
                 for loan, taken in zip(turn, all_taken, strict=True):
@@ -163,6 +174,7 @@ class Lane:
         if loan in self._loans:
             del self._loans[loan]
             self._left += 1
+            self._listed = None
             loan.seq, loan.rest = seq, rest
             loan.give_back()
 

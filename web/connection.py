@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import gevent.socket
 from flask import request
-from gevent import get_hub, sleep
+from gevent import get_hub, sleep, ssl
 from gevent.socket import wait_write
 
 from web.broadcast import Loan
@@ -30,6 +30,8 @@ TURN_S = 0.0002
 """Between two reads of a body. With 0 gevent would come back before it has looked at other sockets (gevent/hub.py)."""
 UNREAD_BYTES = 64 * 1024
 """Most that is read of what a client says to a stream, at the stream's end."""
+UNASKED_BYTES = 256 * 1024
+"""Most that a client may say to a stream, which has no use for it, before it is cut."""
 READABLE = 1
 """gevent's name for it (loop.io)."""
 _TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
@@ -46,9 +48,15 @@ def limit_accepted(listener: socket.socket) -> None:
 def limit_request() -> None:
     """Set the time limit of writes to the socket that a request came on, and make its body take turns. Registered as
     before_request: downloads freeze too."""
-    client: socket.socket | None = request.environ.get("gunicorn.socket")
-    if client is not None:
+    limit_writes(request.environ)
+    if "gunicorn.socket" in request.environ:
         request.environ["wsgi.input"] = TakingTurns(request.environ["wsgi.input"])
+
+
+def limit_writes(environ: dict[str, Any]) -> None:
+    """Set the time limit of writes to the socket of a request."""
+    client: socket.socket | None = environ.get("gunicorn.socket")
+    if client is not None:
         client.settimeout(WRITE_TIMEOUT_S)
 
 
@@ -81,7 +89,10 @@ def _set(listener: socket.socket, option: int | None, value: int) -> None:
 class Connection:
     """One client's socket while a stream uses it."""
 
-    __slots__ = ("_chunked", "_on_gone", "_raw", "_socket", "_watch", "gone", "loan")
+    taken_over = 0
+    """How many sockets of this process are not gunicorn's any more: its pool does not count them."""
+
+    __slots__ = ("_chunked", "_on_gone", "_raw", "_socket", "_unasked", "_watch", "gone", "loan")
 
     def __init__(self, environ: dict[str, Any]) -> None:
         """Take the socket out of the WSGI environment; any server but gunicorn hides it, then nothing happens."""
@@ -94,6 +105,7 @@ class Connection:
         self.loan: Loan | None = None
         """While the socket is lent."""
         self.gone = False
+        self._unasked = 0
 
     def begin(self, on_gone: Callable[[], None]) -> None:
         """Watch; ``on_gone`` is called in the hub when the client has closed."""
@@ -114,6 +126,7 @@ class Connection:
             watch.close()
         raw, self._raw = self._raw, None
         if raw is not None:
+            Connection.taken_over -= 1
             _close(raw)
 
     @property
@@ -137,6 +150,7 @@ class Connection:
         raw: _socket.socket = client._sock
         family, kind, protocol = raw.family, raw.type, raw.proto
         self._raw = _socket.socket(family, kind, protocol, client.detach())
+        Connection.taken_over += 1
 
     def write(self, said: bytes | memoryview) -> None:
         """Write a chunk, or the rest of one, within the time limit of a write. Raises OSError."""
@@ -158,11 +172,15 @@ class Connection:
         socket is gunicorn's, it may be another request, which can wait."""
         try:
             if self._raw is not None:
-                self.gone = self._raw.recv(UNREAD_BYTES) == b""
+                said = len(self._raw.recv(UNREAD_BYTES))
+                self._unasked += said
+                self.gone = said == 0 or self._unasked > UNASKED_BYTES
             else:
                 assert self._socket is not None
                 self._watch.stop()
-                self.gone = self._socket.recv(1, socket.MSG_PEEK) == b""
+                # What TLS says cannot be read here; a client that closes says so, and else it has nothing to say.
+                tls = isinstance(self._socket, ssl.SSLSocket)
+                self.gone = tls or self._socket._sock.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return
         except OSError:

@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from flask import Request, Response
-from werkzeug.exceptions import BadRequest, TooManyRequests
+from werkzeug.exceptions import TooManyRequests
 
+from jobs.errors import BadParameters
 from web.auth import Principal
 from web.connection import Connection
 from web.feed import Feed
@@ -19,17 +20,18 @@ RETRY_AFTER_S = 15
 
 
 def wait_of(request: Request) -> int:
-    """How long to wait for something new: ``?wait=`` in seconds, 0 where it is not given. Raises BadRequest."""
+    """How long to wait for something new: ``?wait=`` in seconds, 0 where it is not given. Raises BadParameters."""
     given = request.args.get("wait", "0")
     if not given.isascii() or not given.isdigit() or int(given) > MAX_WAIT_S:
-        raise BadRequest(f"wait: give whole seconds from 0 to {MAX_WAIT_S}.")
+        raise BadParameters({"wait": [f"Give whole seconds from 0 to {MAX_WAIT_S}."]})
     return int(given)
 
 
 def events_response(
     headway: Any, principal: Principal, run: str, cursor: Cursor, wait_s: int, environ: dict[str, Any]
 ) -> Response:
-    """The events after the cursor, up to a thousand; where there are none, the next ones that come within ``wait_s``.
+    """The events after the cursor, as many as one look at the store gives; where there are none, the next ones that
+    come within ``wait_s``.
 
     Raises UnknownRun, and TooManyRequests where too many streams are open.
     """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, Response
 
-from web import accesslog, auth, securityheaders, stream
+from web import accesslog, auth, connection, securityheaders, stream
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -41,8 +41,14 @@ class Shortcut:
     def _answer(self, environ: WSGIEnvironment) -> Response | None:
         """The response of a usual request for a stream, None for any other."""
         found = _PATH.fullmatch(environ["PATH_INFO"])
-        if found is None or environ["REQUEST_METHOD"] != "GET" or environ.get("SCRIPT_NAME"):
+        if (
+            found is None
+            or environ["REQUEST_METHOD"] != "GET"
+            or environ.get("SCRIPT_NAME")
+            or "HTTP_UPGRADE" in environ
+        ):
             return None
+        connection.limit_writes(environ)
         request_id, started, run = accesslog.new_request_id(), time.monotonic(), found[1]
         request = self._app.request_class(environ)
         request.url_rule, request.view_args = self._rule, {"run_id": run}

@@ -14,9 +14,10 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from flask import Request, Response
-from werkzeug.exceptions import BadRequest, NotAcceptable, TooManyRequests
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.exceptions import NotAcceptable, TooManyRequests
 
-from jobs.errors import StoreError, UnknownRun
+from jobs.errors import BadParameters, StoreError, UnknownRun
 from web import frame
 from web.answer import Answer
 from web.auth import Principal
@@ -48,8 +49,9 @@ EVENTS = "text/event-stream"
 JSON = "application/json"
 FORMS = (EVENTS, NDJSON, TEXT)
 """The forms of a stream, in the order of preference."""
-ALL_FORMS = (*FORMS, JSON)
-"""The forms of a run's events: JSON is no stream (longpoll.py)."""
+ALL_FORMS = (EVENTS, JSON, NDJSON, TEXT)
+"""The forms of a run's events. JSON is no stream (longpoll.py), and before those that clients name for want of better
+(``application/json, text/plain, */*``)."""
 MAX_COLUMNS = 200
 
 
@@ -70,19 +72,19 @@ def form_of(request: Request, forms: Sequence[str] = FORMS) -> str:
         return EVENTS
     if not request.accept_mimetypes:
         return EVENTS
-    form = request.accept_mimetypes.best_match(forms)
+    form = _accepted(request).best_match(forms)
     if form is None:
         raise NotAcceptable(f"Streams are served as {' or '.join(forms)}. Ask for that with the Accept header.")
     return form
 
 
 def columns_of(request: Request, form: str | None) -> int:
-    """How long the bar of a stream as text is: ``?bar=``, 0 where there is to be none. Raises BadRequest."""
+    """How long the bar of a stream as text is: ``?bar=``, 0 where there is to be none. Raises BadParameters."""
     if form != TEXT:
         return 0
     given = request.args.get("bar", "0")
     if not given.isascii() or not given.isdigit() or int(given) > MAX_COLUMNS:
-        raise BadRequest(f"bar: give the number of its columns, from 0 to {MAX_COLUMNS}.")
+        raise BadParameters({"bar": [f"Give the number of its columns, from 0 to {MAX_COLUMNS}."]})
     return int(given)
 
 
@@ -130,8 +132,13 @@ def stream_response(
 
 def wanted_form(request: Request) -> str | None:
     """The form of stream that a request asks for which may be answered by JSON, None where it does not."""
-    form = request.accept_mimetypes.best_match([JSON, *FORMS])
+    form = _accepted(request).best_match([JSON, *FORMS])
     return form if form in FORMS else None
+
+
+def _accepted(request: Request) -> MIMEAccept:
+    """What a request accepts, without parameters: ``text/plain; charset=utf-8`` is text/plain."""
+    return MIMEAccept([(form.partition(";")[0].strip(), quality) for form, quality in request.accept_mimetypes])
 
 
 def busy_response(reason: str) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ TEXT = "text/plain"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """All but tab and line feed: what a job says may not move a terminal's cursor, or worse."""
 _CLEAR = "\r\x1b[K"
+HEARTBEAT_S = 15.0
+MAX_BESIDE_BAR = 40
+"""Longest text beside a bar: one that does not fit on the line cannot be redrawn."""
 
 
 class Told(NamedTuple):
@@ -60,10 +64,16 @@ def json_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def text(pieces: Iterator[bytes], columns: int) -> Iterator[bytes]:
-    """A stream as text/plain; ``columns`` is how long its bar is, 0 for none."""
+    """A stream as text/plain; ``columns`` is how long its bar is, 0 for none. Never silent for longer than a heart
+    beats: proxies would cut it."""
     teller = _Teller(columns)
+    said_at = time.monotonic()
     for frames in told_in(pieces):
-        if said := "".join([teller.tell(one.name, json.loads(one.data)) for one in frames]):
+        said = "".join([teller.tell(one.name, json.loads(one.data)) for one in frames])
+        if not said and time.monotonic() - said_at >= HEARTBEAT_S:
+            said = teller.repeat()
+        if said:
+            said_at = time.monotonic()
             yield said.encode()
 
 
@@ -73,14 +83,20 @@ class _Teller:
     def __init__(self, columns: int) -> None:
         self._columns = columns
         self._shown = ("", "")
+        self._status = ""
+        """Where the run is, in a line."""
         self._bar = ""
         self._at_start = True
+        self._run = ""
         self._seq = 0
 
     def tell(self, name: str, data: dict[str, Any]) -> str:
         """The text of one frame."""
         self._seq = data.get("seq", self._seq)
         match name:
+            case "hello":
+                self._run, self._seq = data["run"], data["from"]
+                return self._line("(unknown place: all from the start)") if data["reset"] else ""
             case "update":
                 return self._update(data)
             case "plan":
@@ -93,49 +109,51 @@ class _Teller:
             case "output":
                 return self._above_bar(_clean(data["text"]))
             case "bye":
-                return self._line(f"The server closes this stream. Go on with ?after={self._seq}")
+                self._status, bar, self._bar = "", self._bar, ""
+                clear = _CLEAR if bar and self._at_start else ""
+                where = f"/api/v1/runs/{self._run}/events?after={self._seq}"
+                return clear + self._line(f"(the server closes this stream; go on with GET {where})")
             case _:
                 return ""
+
+    def repeat(self) -> str:
+        """Where the run is, once more."""
+        if self._bar:
+            return _CLEAR + self._bar if self._at_start else ""
+        return self._line(self._status) if self._status else ""
 
     def _update(self, update: dict[str, Any]) -> str:
         status, step = update["status"], update.get("step") or ""
         message = _one_line(update.get("message") or "")
-        if status == "completed":
-            self._bar, clear = "", self._clear()
-            return clear + "100 %  " + (message or "Completed") + "\n"
-        if status == "error":
-            self._bar, clear = "", self._clear()
-            return clear + "Error: " + _one_line(update["error"]["message"]) + "\n"
+        if status in ("completed", "error"):
+            clear = _CLEAR if self._bar and self._at_start else ""
+            self._bar = ""
+            failed = "Error: " + _one_line((update.get("error") or {}).get("message", ""))
+            return clear + self._line("100 %  " + (message or "Completed") if status == "completed" else failed)
         where = _one_line(step) or status.capitalize()
-        percent = "  ?" if update.get("indeterminate") else f"{update['progress']:3.0f}"
+        percent = "  ?" if update.get("indeterminate") else f"{int(update['progress']):3d}"  # 100 is the end's alone
+        self._status = f"{percent} %  {where}" + (f": {message}" if message else "")
         if self._columns:
-            filled = round(update["progress"] / 100 * self._columns)
-            self._bar = f"{percent} % [{'#' * filled}{' ' * (self._columns - filled)}] {where}"
+            filled = int(update["progress"] * self._columns / 100)
+            self._bar = f"{percent} % [{'#' * filled}{' ' * (self._columns - filled)}] {where[:MAX_BESIDE_BAR]}"
             return _CLEAR + self._bar if self._at_start else ""
         if (status, step) == self._shown:
             return ""
         self._shown = (status, step)
-        return self._line(f"{percent} %  {where}" + (f": {message}" if message else ""))
+        return self._line(self._status)
 
     def _line(self, said: str) -> str:
-        start = "" if self._at_start else "\n"
-        self._at_start = True
-        return self._above_bar(f"{start}{_clean(said)}\n")
+        return self._above_bar(f"{'' if self._at_start else chr(10)}{_clean(said)}\n")
 
     def _above_bar(self, said: str) -> str:
         clear = _CLEAR if self._bar and self._at_start else ""
         self._at_start = said.endswith("\n")
         return clear + said + (self._bar if self._at_start else "")
 
-    def _clear(self) -> str:
-        start = "" if self._at_start else "\n"
-        self._at_start = True
-        return _CLEAR if self._columns and not start else start
-
 
 def _clean(said: str) -> str:
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", said)
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", said.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _one_line(said: str) -> str:
-    return _clean(said.replace("\n", " "))
+    return _clean(said).replace("\n", " ")

@@ -52,8 +52,8 @@ class Body:
 
     def __next__(self) -> bytes:
         """Write the greeting, and whatever the client lacks. Raises TakenOver, always."""
-        self._taken_over = True
         self._connection.take_over()
+        self._taken_over = True
         self._go_on()
         raise TakenOver
 

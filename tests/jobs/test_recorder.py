@@ -12,7 +12,7 @@ import pytest
 
 from jobs.bus import Bus, Ear, News
 from jobs.events import Draft, Ending, now_ms
-from jobs.recorder import BATCH, Recorder
+from jobs.recorder import BATCH, MAX_PAUSE_S, Recorder, Rest
 from jobs.store import Store
 from tests.harness import wait_for
 from tests.jobs.workbench import OWNER, claimed, completed, in_threads, line, update
@@ -159,3 +159,18 @@ def test_random_batches_are_dense(store: Store, recorder: Recorder) -> None:
         wait_for(is_ended(store, claim.run))
         numbers = [event.seq for event in store.events_after(claim.run, 0, 10_000).events]
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_hundreds_of_drafts_a_second_are_written_without_a_rest() -> None:
+    rest = Rest()
+    assert {rest.after(1, 100 + second / 500) for second in range(1000)} == {0.0}
+
+
+def test_thousands_a_second_make_it_rest_after_each_batch() -> None:
+    rest, now = Rest(), 100.0
+    rests = []
+    for _ in range(100):
+        rests.append(rest.after(20, now))
+        now += 0.001 + rests[-1]
+    assert rests[0] == 0.0 and rests[-1] == pytest.approx(MAX_PAUSE_S)
+    assert rest.after(1, now + 10) == 0.0, "what it owed is paid"

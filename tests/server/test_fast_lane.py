@@ -427,6 +427,21 @@ def test_a_client_that_says_something_and_closes_frees_its_slot_at_once(new_serv
     server.cancel(run)
 
 
+def test_a_client_that_talks_without_end_is_cut(new_server) -> None:  # type: ignore[no-untyped-def]
+    """What a stream's client says is read and dropped; nobody shall keep a worker busy with it."""
+    server: Server = new_server(workers="1")
+    run = server.launch("hold")
+    client = Client(server, run)
+    pump([client], all_have([client], b"event: hello"))
+    client.socket.settimeout(10)
+    with pytest.raises(OSError):
+        while True:
+            client.socket.sendall(b"x" * 65_536)
+    wait_for(lambda: not _watched(server), 5, "the slot to be free")
+    client.close()
+    server.cancel(run)
+
+
 def _watched(server: Server) -> int:
     return sum(any(path.read_bytes()) for path in (server.data / "bus").glob("*.watched"))
 

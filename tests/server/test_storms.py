@@ -66,5 +66,21 @@ def test_a_server_stops_in_order_though_clients_wait_for_room(new_server) -> Non
                 assert one.recv(1) == b""
 
 
+def test_who_was_accepted_is_answered_though_the_server_stops(new_server) -> None:  # type: ignore[no-untyped-def]
+    server: Server = new_server(workers="1")
+    with ExitStack() as held:
+        clients = [held.enter_context(_connected(server)) for _ in range(CLIENTS)]
+        for one in clients:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert server.stop() == 0
+        answered = 0
+        for one in clients:
+            one.settimeout(5)
+            with suppress(ConnectionResetError):  # the kernel's queue was never the worker's
+                answered += one.recv(100).startswith(b"HTTP/1.1 200 ")
+    print(f"{answered} of {CLIENTS} answered")
+    assert answered > 0 and "Socket error" not in server.log()
+
+
 def _connected(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port))

@@ -169,7 +169,7 @@ class Client:
         environ = {"gunicorn.socket": self.theirs, "SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_METHOD": "GET"}
         principal = SimpleNamespace(owner=OWNER, slot="someone")
         self.connection = Connection(environ)
-        self.stream = Stream(headway, principal, run, self.connection)  # type: ignore[arg-type]
+        self.stream = Stream(headway, principal, run, self.connection, lends=self.taken_over)  # type: ignore[arg-type]
         self.had_all = not self.stream.open(Cursor(after, given=after > 0))
         self.serving = gevent.spawn(self._serve)
         self.reading = gevent.spawn(self._read) if eager else None

@@ -58,7 +58,7 @@ def answered(application: Any, path: str, method: str = "GET", **headers: str) -
     status, given = said[-1]
     assert len(given) == len(dict(given)), "no header comes twice"
     rest = {name: value for name, value in given if name not in CHANGING}
-    return status, rest, re.sub(rb"retry: \d+|\"request\":\s*\"\w+\"", b"", first)
+    return status, rest, re.sub(rb"retry: \d+|\"retry_ms\":\d+|\"request\":\s*\"\w+\"", b"", first)
 
 
 def both(app: Flask, path: str, method: str = "GET", **headers: str) -> tuple[bool, tuple[str, dict[str, str], bytes]]:
@@ -120,6 +120,9 @@ def test_whatever_is_unusual_goes_the_long_way(app: Flask, run: str) -> None:
         was_short, (answer, said, _) = both(app, where, **headers)
         assert not was_short and answer == status and said["Content-Type"] == "application/problem+json"
     assert not both(app, path, "HEAD", **BEARER)[0]
+    assert not both(app, path, **BEARER, Connection="Upgrade", Upgrade="websocket")[0]
+    for accept in ("application/json", "application/x-ndjson", "text/plain"):
+        assert not both(app, path, **BEARER, Accept=accept)[0]
     assert both(app, path, "POST", **BEARER)[1][0] == "405 METHOD NOT ALLOWED"
 
 

@@ -26,7 +26,7 @@ from web.feed import Feed
 from web.lifetime import Lifetime
 from web.reader import Cursor
 from web.slots import Slots
-from web.stream import WRITE_BYTES, cursor_of, form_of, pieces, stream_response, wanted_form
+from web.stream import ALL_FORMS, WRITE_BYTES, cursor_of, form_of, pieces, stream_response, wanted_form
 
 RUN = "01jd2m8zq4y6x9v3c5b7n0k2hf"
 UNUSABLE = Cursor(given=True, usable=False)
@@ -50,6 +50,23 @@ def test_events_are_the_form_of_all_who_take_them(accept: str) -> None:
 def test_events_are_the_form_of_those_who_do_not_say() -> None:
     """No Accept header means that anything will do (RFC 9110, 12.5.1)."""
     assert form_of(asked()) == "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("application/x-ndjson", "application/x-ndjson"),
+        ("text/plain; charset=utf-8", "text/plain"),
+        ("text/event-stream;charset=utf-8", "text/event-stream"),
+        ("application/json", "application/json"),
+        ("application/json, text/plain, */*", "application/json"),
+        ("application/*", "application/json"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/event-stream"),
+    ],
+)
+def test_the_form_is_what_a_client_prefers(accept: str, form: str) -> None:
+    """Those of axios and of browsers among them."""
+    assert form_of(asked(Accept=accept), ALL_FORMS) == form
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", "text/event-stream;q=0", "image/*"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.events import Event, to_json
-from web import frame
+from web import frame, streamform
 from web.streamform import json_lines, text, told_in
 
 RUN = "01jd2m8zq4y6x9v3c5b7n0k2hf"
@@ -108,10 +108,41 @@ def test_a_bar_redraws_itself_and_leaves_the_lines_above_it() -> None:
     said = told(step(0, "Going"), ("log", {"level": "info", "message": "one"}), step(50, "Going"), END, columns=4)
     assert shown_by_a_terminal(said) == ["one", "100 %  Completed"]
     assert "50 % [##  ] Going" in said
+    left = told(step(50, "Going"), ("output", {"text": "half"}), ("log", {"level": "info", "message": "x"}), columns=4)
+    assert shown_by_a_terminal(left) == ["half", "x", " 50 % [##  ] Going"]
     half = told(
         step(50, "Going"), ("output", {"text": "He"}), step(75, "Going"), ("output", {"text": "y\n"}), columns=4
     )
     assert shown_by_a_terminal(half) == ["Hey", " 75 % [### ] Going"]
+
+
+def test_nothing_but_the_end_is_a_hundred_percent() -> None:
+    assert told(step(99.9, "Almost")) == " 99 %  Almost\n"
+    assert "99 % [### ] " in told(step(99.9, "Almost"), columns=4)
+
+
+def test_line_ends_of_other_systems_are_line_ends() -> None:
+    assert told(("output", {"text": "a\r\nb\rc\n"})) == "a\nb\nc\n"
+
+
+def test_a_goodbye_says_where_to_go_on() -> None:
+    hello = frame.hello(RUN, 57, 60, reset=False, heartbeat_s=15.0, retry_ms=1500)
+    for columns in (0, 10):
+        said = b"".join(text(iter([hello + frame.bye("rotate", 2000)]), columns)).decode()
+        assert said == f"(the server closes this stream; go on with GET /api/v1/runs/{RUN}/events?after=57)\n"
+
+
+def test_a_place_that_is_no_more_is_said() -> None:
+    hello = frame.hello(RUN, 0, 60, reset=True, heartbeat_s=15.0, retry_ms=1500)
+    assert b"".join(text(iter([hello]), 0)) == b"(unknown place: all from the start)\n"
+
+
+def test_a_long_step_is_said_again_before_a_proxy_takes_it_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamform, "HEARTBEAT_S", 0.0)
+    beat = frame.heartbeat(1000)
+    said = framed([step(50, "Going", "1 of 2")])
+    assert b"".join(text(iter([said, beat, beat]), 0)).decode() == " 50 %  Going: 1 of 2\n" * 3
+    assert shown_by_a_terminal(b"".join(text(iter([said, beat]), 4)).decode()) == [" 50 % [##  ] Going"]
 
 
 def shown_by_a_terminal(said: str) -> list[str]:

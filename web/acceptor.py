@@ -18,12 +18,11 @@ from gevent.socket import socket
 
 from web.connection import Connection
 
-ALONE = (8192, 10)
-"""How many a worker accepts at once, and with how many of them it begins before it looks at its sockets again, the one
-that it listens on included: every 3 ms."""
-ONE_OF_SEVERAL = (4, 1)
-"""The same where there are several workers: each is to have its share. More are accepted than begun, so that thousands
-find room all the same."""
+BEGUN_AT_ONCE = 10
+"""After so many a worker looks at its sockets again, the one that it listens on included: every 3 ms."""
+ACCEPTED_AT_ONCE = 8192
+SHARE = 4
+"""Of several workers each accepts so many at once, fewer than it begins with: what it does not take another one may."""
 FULL_S = 0.01
 """How soon is looked again for room, where the worker has as many connections as it may."""
 
@@ -40,7 +39,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         """Accept those who wait, as far as there is room. None is given to gevent: it is their turn later."""
         accept, waiting = self.socket._accept, self._waiting
         try:
-            for _ in range(min(self._portions[0], self._room)):
+            for _ in range(min(SHARE if self.max_accept == 1 else ACCEPTED_AT_ONCE, self._room)):  # see ggevent.py
                 waiting.append(accept())
         except BlockingIOError:
             pass
@@ -55,10 +54,6 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         """How many more connections this process may have. Streams that were taken over are not in gunicorn's pool."""
         free: int = self.pool.free_count()
         return free - len(self._waiting) - Connection.taken_over
-
-    @property
-    def _portions(self) -> tuple[int, int]:
-        return ONE_OF_SEVERAL if self.max_accept == 1 else ALONE  # gunicorn sets it (ggevent.py)
 
     def close(self) -> None:
         """Accept no more, and begin with all who have been accepted."""
@@ -86,7 +81,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._turn.close()
         self._turn = None
         try:
-            for _ in range(self._portions[1]):
+            for _ in range(BEGUN_AT_ONCE):
                 if not self._waiting or self.full():
                     break
                 self._begin_one()

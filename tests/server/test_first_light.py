@@ -150,10 +150,10 @@ def test_a_stream_has_the_headers_that_keep_it_flowing(server: Server) -> None:
     assert "Content-Encoding" not in answer.headers
 
 
-def test_forms_of_streams_that_are_not_there_yet_are_refused_in_words(server: Server) -> None:
+def test_a_form_that_there_is_not_is_refused_in_words(server: Server) -> None:
     """406 names what is served."""
     run = server.launch("emit", n=1)
-    answer = server.http.get(f"/api/v1/runs/{run}/events", headers={"Accept": "application/x-ndjson"})
+    answer = server.http.get(f"/api/v1/runs/{run}/events", headers={"Accept": "application/xml"})
     assert answer.status_code == 406
     assert "text/event-stream" in answer.json()["detail"]
 

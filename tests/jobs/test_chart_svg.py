@@ -237,9 +237,9 @@ def test_an_axis_holds_all_values_and_has_round_ticks(
     values: list[float], zero: bool, rounded: bool, most: int
 ) -> None:
     found = axis(values, zero=zero, rounded=rounded, most=most)
-    size = max(map(abs, [*values, 1e-300]))
+    off = max(map(abs, [*values, 0])) * SAME + 1e-300  # what is smaller is drawn as zero
     assert found.low < found.high
-    assert all(found.low - size * SAME <= value <= found.high + size * SAME for value in values)
+    assert all(found.low - off <= value <= found.high + off for value in values)
     assert all(0 <= found.part(value) <= 1 for value in values)
     assert 1 <= len(found.ticks) <= 2 * most + 2
     assert len({tick.text for tick in found.ticks}) == len(found.ticks), "each says something else"

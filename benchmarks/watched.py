@@ -22,7 +22,7 @@ def measure() -> list[Figure]:
     """From ``progress.log()`` in a job to each of 100 watchers: at most 2 ms at the median and 10 ms at p99 while the
     server does nothing else, and at most 1.5 times that p99 while four cpu_bound runs compute (issue 4).
 
-    As ``latency`` does it, with more watchers; the four (``spin``, children with nice 10, ``HEADWAY_PROCESSES=4``) say
+    As ``latency`` does it, with more watchers; the four (``spin``, SCHED_IDLE children, ``HEADWAY_PROCESSES=4``) say
     how far they are as often as they may. Nothing is pinned but the load client.
     """
     with sign_server(HEADWAY_PROCESSES=str(COMPUTING)) as running:

@@ -118,9 +118,7 @@ class Lane:
 
     def end(self, loan: Loan) -> None:
         """End a loan, whatever has become of it: nothing is written to its socket from now on."""
-        if self._loans.pop(loan, loan) is None:
-            self._left += 1
-            self._listed = None
+        self._take_out(loan)
         loan.give_back()
 
     def write(self, chunk: bytes, seq: int) -> None:
@@ -171,12 +169,18 @@ class Lane:
         return bool(self._loans) and not self._writing and now - self._written_at >= for_s
 
     def _give_back(self, loan: Loan, seq: int, rest: memoryview = _NOTHING) -> None:
-        if loan in self._loans:
-            del self._loans[loan]
-            self._left += 1
-            self._listed = None
+        if self._take_out(loan):
             loan.seq, loan.rest = seq, rest
             loan.give_back()
+
+    def _take_out(self, loan: Loan) -> bool:
+        """Have a loan no longer; False where it was not here."""
+        if loan not in self._loans:
+            return False
+        del self._loans[loan]
+        self._left += 1
+        self._listed = None
+        return True
 
 
 def chunked(said: bytes) -> bytes:

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from jobs.events import to_json
+from web.feed import HEARTBEAT_S
 
 NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """All but tab and line feed: what a job says may not move a terminal's cursor, or worse."""
 _CLEAR = "\r\x1b[K"
-HEARTBEAT_S = 15.0
 MAX_BESIDE_BAR = 40
 """Longest text beside a bar: one that does not fit on the line cannot be redrawn."""
 
@@ -109,10 +109,8 @@ class _Teller:
             case "output":
                 return self._above_bar(_clean(data["text"]))
             case "bye":
-                self._status, bar, self._bar = "", self._bar, ""
-                clear = _CLEAR if bar and self._at_start else ""
                 where = f"/api/v1/runs/{self._run}/events?after={self._seq}"
-                return clear + self._line(f"(the server closes this stream; go on with GET {where})")
+                return self._last_line(f"(the server closes this stream; go on with GET {where})")
             case _:
                 return ""
 
@@ -126,10 +124,8 @@ class _Teller:
         status, step = update["status"], update.get("step") or ""
         message = _one_line(update.get("message") or "")
         if status in ("completed", "error"):
-            clear = _CLEAR if self._bar and self._at_start else ""
-            self._bar = ""
             failed = "Error: " + _one_line((update.get("error") or {}).get("message", ""))
-            return clear + self._line("100 %  " + (message or "Completed") if status == "completed" else failed)
+            return self._last_line("100 %  " + (message or "Completed") if status == "completed" else failed)
         where = _one_line(step) or status.capitalize()
         percent = "  ?" if update.get("indeterminate") else f"{int(update['progress']):3d}"  # 100 is the end's alone
         self._status = f"{percent} %  {where}" + (f": {message}" if message else "")
@@ -145,10 +141,19 @@ class _Teller:
     def _line(self, said: str) -> str:
         return self._above_bar(f"{'' if self._at_start else chr(10)}{_clean(said)}\n")
 
+    def _last_line(self, said: str) -> str:
+        clear, self._bar, self._status = self._clear, "", ""
+        return clear + self._line(said)
+
     def _above_bar(self, said: str) -> str:
-        clear = _CLEAR if self._bar and self._at_start else ""
+        clear = self._clear
         self._at_start = said.endswith("\n")
         return clear + said + (self._bar if self._at_start else "")
+
+    @property
+    def _clear(self) -> str:
+        """What takes the bar away where it stands on the line."""
+        return _CLEAR if self._bar and self._at_start else ""
 
 
 def _clean(said: str) -> str:
